@@ -1,0 +1,252 @@
+//! The envelopes that a node keeps, as they were sealed.
+//!
+//! There are two shelves, since **what a node shows to peers never depends on what it can read**. The *window* holds
+//! every unexpired envelope that passed, evicted by one rule for all; it is what reconciliation with anyone speaks of.
+//! The *archive* holds the node's own rooms, apart from the window and its evictions; only who proves a room gets to
+//! see it. An envelope may stand on both shelves; a backend may store its bytes once.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::ids::{ExpiryHour, MsgId, RoomTag, SourceGroup};
+use crate::registry::Options;
+
+/// How a store is opened.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryConfig {
+    /// The folder that holds the store's files. It exists, and belongs to this node alone.
+    pub folder: PathBuf,
+    /// The backend's own settings.
+    pub options: Options,
+}
+
+/// One of the two shelves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shelf {
+    /// Every unexpired envelope that passed, readable or not.
+    Window,
+    /// The envelopes of one room of this node.
+    Archive(RoomTag),
+}
+
+/// One thing to write. A batch of them is one atomic commit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// An envelope for the window.
+    Window {
+        /// BLAKE3 of `envelope`.
+        id: MsgId,
+        /// When it expires.
+        expiry: ExpiryHour,
+        /// Where it came from.
+        source: SourceGroup,
+        /// The bytes as they came.
+        envelope: Bytes,
+    },
+    /// An envelope for a room's archive.
+    Archive {
+        /// BLAKE3 of `envelope`.
+        id: MsgId,
+        /// Which room.
+        room: RoomTag,
+        /// When it expires (or expired).
+        expiry: ExpiryHour,
+        /// The message's Lamport clock: with the id, its place in [`History::page`].
+        lamport: u64,
+        /// The bytes as they came.
+        envelope: Bytes,
+    },
+    /// A small value of the node's own (already encrypted by the node), committed with the rest. `None` removes it.
+    State {
+        /// Its name, at most 64 bytes.
+        key: String,
+        /// Its value.
+        value: Option<Bytes>,
+    },
+}
+
+/// What [`History::append`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Appended {
+    /// Entries that were not there before.
+    pub new: usize,
+    /// Entries that were there already (or stand as tombstones); nothing was changed for them.
+    pub known: usize,
+}
+
+/// Where an id stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Holding {
+    /// It is on the window.
+    pub window: bool,
+    /// It is in some room's archive.
+    pub archive: bool,
+    /// It was evicted from the window before it expired, and must not be taken as new again.
+    pub tombstone: bool,
+}
+
+impl Holding {
+    /// Whether the node has had it at all.
+    #[must_use]
+    pub const fn any(&self) -> bool {
+        self.window || self.archive || self.tombstone
+    }
+}
+
+/// A place in a room's archive, in the order (Lamport, id). Pages run backwards from it, excluding it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Cursor {
+    /// The Lamport clock.
+    pub lamport: u64,
+    /// The id, deciding between equals.
+    pub id: MsgId,
+}
+
+impl Cursor {
+    /// Behind everything: the page before it is the newest one.
+    pub const END: Self = Self { lamport: u64::MAX, id: MsgId([0xff; 32]) };
+}
+
+/// One envelope of a room's archive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ArchiveRecord {
+    /// Where it stands.
+    pub at: Cursor,
+    /// When it expires (or expired).
+    pub expiry: ExpiryHour,
+    /// Its bytes, checked against the id on reading.
+    pub envelope: Bytes,
+}
+
+/// A range of expiry hours, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExpiryRange {
+    /// The first hour.
+    pub from: ExpiryHour,
+    /// The last hour.
+    pub to: ExpiryHour,
+}
+
+impl ExpiryRange {
+    /// Every hour there is.
+    pub const ALL: Self = Self { from: 0, to: ExpiryHour::MAX };
+}
+
+/// What [`History::prune`] keeps.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    /// The window's quota in bytes of envelopes. Past it, the source that holds most gives up its earliest-expiring
+    /// envelopes first.
+    pub window_quota_bytes: u64,
+    /// Rooms whose archive goes with the window (ephemeral rooms): their expired envelopes are removed.
+    pub ephemeral: Vec<RoomTag>,
+}
+
+/// What [`History::prune`] removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Pruned {
+    /// Envelopes that had expired and left the window.
+    pub expired: usize,
+    /// Unexpired envelopes evicted by the quota; each left a tombstone.
+    pub evicted: usize,
+    /// Expired envelopes removed from ephemeral rooms' archives.
+    pub archive: usize,
+    /// Tombstones that expired.
+    pub tombstones: usize,
+}
+
+/// How much there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Envelopes on the window.
+    pub window: u64,
+    /// Their bytes.
+    pub window_bytes: u64,
+    /// Envelopes in archives.
+    pub archive: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+}
+
+/// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own.
+///
+/// Permitted errors: [`Full`](crate::ErrorKind::Full), [`Io`](crate::ErrorKind::Io) and
+/// [`Closed`](crate::ErrorKind::Closed) from any method, each meaning that nothing of the call was done;
+/// [`Corrupt`](crate::ErrorKind::Corrupt) from reads, meaning that this entry can't be served (the node refetches it from
+/// peers); [`Invalid`](crate::ErrorKind::Invalid) for an entry whose `id` isn't its envelope's hash or whose state
+/// key is too long. An error never costs what was acknowledged before it.
+pub trait History: Send {
+    /// Writes the batch: atomic, durable when it returns, idempotent by id and shelf. An unexpired id that stands as a
+    /// tombstone isn't taken into the window again (but may enter an archive).
+    ///
+    /// # Errors
+    ///
+    /// As the trait says; then nothing of the batch was written.
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended>;
+
+    /// Where `id` stands.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn holds(&self, id: &MsgId) -> Result<Holding>;
+
+    /// The envelope of `id` if it stands on `shelf`. Re-hashed on every read.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes no longer hash to `id`.
+    fn get(&self, shelf: Shelf, id: &MsgId) -> Result<Option<Bytes>>;
+
+    /// At most `limit` records of a room's archive before `before`, in ascending order of (Lamport, id), being the last
+    /// ones before it. A damaged record is left out and counted by the backend's log.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn page(&self, room: &RoomTag, before: Cursor, limit: usize) -> Result<Vec<ArchiveRecord>>;
+
+    /// The (expiry, id) pairs on `shelf` in the range, ascending: what anti-entropy compares.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn ids(&self, shelf: Shelf, range: ExpiryRange) -> Result<Vec<(ExpiryHour, MsgId)>>;
+
+    /// The unexpired tombstones, in no particular order: with the window's ids, what deduplication starts from.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn tombstones(&self) -> Result<Vec<MsgId>>;
+
+    /// A value written by [`Entry::State`].
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn state(&self, key: &str) -> Result<Option<Bytes>>;
+
+    /// Removes what has expired before `now` and, past the quota, what the rule evicts. Atomic and durable.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn prune(&mut self, keep: &Retention, now: ExpiryHour) -> Result<Pruned>;
+
+    /// Removes a record whose bytes are damaged from every shelf, without a tombstone, so that it can be fetched again.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn forget(&mut self, id: &MsgId) -> Result<()>;
+
+    /// How much there is.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn stats(&self) -> Result<Stats>;
+}

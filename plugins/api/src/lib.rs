@@ -1,0 +1,41 @@
+//! The contract between Rumormill's core and its backends.
+//!
+//! A backend is a crate that depends on this one alone, implements one of the traits below and offers a
+//! `register` function for the [`Registry`]. Nothing here knows a room's content, a user or a script: a backend moves,
+//! remembers, seals or forgets opaque envelopes.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`ids`] | the identifiers and units that everything else speaks in |
+//! | [`error`] | one error type: kind, backend, context, source |
+//! | [`dedup`] | [`Dedup`]: has this envelope been here? |
+//! | [`cipher`] | [`CipherSuite`], [`RoomCipher`]: sealing and opening with a room's key |
+//! | [`history`] | [`History`]: the two shelves of envelopes that a node keeps |
+//! | [`transport`] | [`Transport`], [`Links`], [`LinkSink`]: links to other nodes |
+//! | [`registry`] | [`Registry`]: backends by name |
+//! | `testkit` | conformance suites, one per trait (feature `testkit`) |
+
+pub mod cipher;
+pub mod dedup;
+pub mod error;
+pub mod history;
+pub mod ids;
+pub mod registry;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod transport;
+
+pub use bytes::Bytes;
+pub use cipher::{CipherSuite, EpochKey, Header, OpenError, RoomCipher};
+pub use dedup::{Dedup, DedupConfig, Seen};
+pub use error::{Error, ErrorKind, Result};
+pub use history::{
+    Appended, ArchiveRecord, Cursor, Entry, ExpiryRange, History, HistoryConfig, Holding, Pruned, Retention, Shelf,
+    Stats,
+};
+pub use ids::{ExpiryHour, LinkId, Millis, MsgId, PeerAddr, RoomTag, SourceGroup};
+pub use registry::{Options, Registry};
+pub use transport::{
+    BoxFuture, Direction, DownReason, Frame, LinkEvent, LinkInfo, LinkSecret, LinkSink, Links, SendError, Transport,
+    TransportConfig,
+};

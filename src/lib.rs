@@ -1,0 +1,21 @@
+//! Rumormill: a decentralized chat with trash traffic.
+//!
+//! Every node receives and relays every message of its connected component, most of it trash that it can't read, so
+//! nobody can tell who talks to whom. Belonging to a room is knowing the room's secret.
+//!
+//! | module | what it is | may import |
+//! |---|---|---|
+//! | [`proto`] | the gossip engine: sans-IO, no clock, no randomness, no sockets, no disk | the api |
+//! | [`room`] | everything above the flood: secrets, epochs, seal and open, signatures, invites | api, proto |
+//! | [`node`] | the tokio driver: links, history thread, event bus; the handle that all others use | room, proto, api |
+//! | [`script`] | the Lua host: one VM per script, sandbox, hot reload | node's handle |
+//! | [`ui`] | frontends over one event stream: line, plain, json | node's handle |
+//! | [`config`] | the config file | node's settings |
+//! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
+
+pub mod node;
+pub mod plugins;
+pub mod proto;
+pub mod room;
+
+pub use rumormill_api as api;

@@ -1,0 +1,3 @@
+//! The `rumor` binary.
+
+fn main() {}
