@@ -9,9 +9,12 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{ExpiryHour, MsgId, RoomTag, SourceGroup};
 use crate::registry::Options;
+
+/// Longest name of a [`Entry::State`] value, in bytes.
+pub const STATE_KEY_MAX_BYTES: usize = 64;
 
 /// How a store is opened.
 #[derive(Clone, Debug, Default)]
@@ -60,14 +63,44 @@ pub enum Entry {
     },
     /// A small value of the node's own (already encrypted by the node), committed with the rest. `None` removes it.
     State {
-        /// Its name, at most 64 bytes.
+        /// Its name, at most [`STATE_KEY_MAX_BYTES`] bytes.
         key: String,
         /// Its value.
         value: Option<Bytes>,
     },
 }
 
-/// What [`History::append`] did.
+impl Entry {
+    /// Checks what every backend has to check before it writes: that the id is the envelope's hash, that the name of a
+    /// value isn't too long. `backend` is who says so in the error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Invalid`].
+    pub fn check(&self, backend: &'static str) -> Result<()> {
+        match self {
+            Self::Window { id, envelope, .. } | Self::Archive { id, envelope, .. } => {
+                if MsgId::of(envelope) == *id {
+                    return Ok(());
+                }
+                let text =
+                    format!("the id {} is not the hash of its envelope; nothing of the batch was written", id.short());
+                Err(Error::new(ErrorKind::Invalid, backend, text))
+            }
+            Self::State { key, .. } if key.len() > STATE_KEY_MAX_BYTES => {
+                let text = format!(
+                    "the name of a state value has {} bytes, at most {STATE_KEY_MAX_BYTES} are allowed; nothing of the \
+                     batch was written",
+                    key.len()
+                );
+                Err(Error::new(ErrorKind::Invalid, backend, text))
+            }
+            Self::State { .. } => Ok(()),
+        }
+    }
+}
+
+/// What [`History::append`] did with the batch's envelopes; [`Entry::State`] isn't counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Appended {
     /// Entries that were not there before.
@@ -229,14 +262,15 @@ pub trait History: Send {
     /// As the trait says.
     fn state(&self, key: &str) -> Result<Option<Bytes>>;
 
-    /// Removes what has expired before `now` and, past the quota, what the rule evicts. Atomic and durable.
+    /// Removes what has expired before `now` (an envelope of the hour `now` itself stays) and, past the quota, what the rule evicts. Atomic and durable.
     ///
     /// # Errors
     ///
     /// As the trait says.
     fn prune(&mut self, keep: &Retention, now: ExpiryHour) -> Result<Pruned>;
 
-    /// Removes a record whose bytes are damaged from every shelf, without a tombstone, so that it can be fetched again.
+    /// Removes a record whose bytes are damaged from every shelf, without leaving a tombstone, so that it can be fetched
+    /// again. A tombstone that stood before stays.
     ///
     /// # Errors
     ///

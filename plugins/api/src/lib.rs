@@ -30,8 +30,8 @@ pub use cipher::{CipherSuite, EpochKey, Header, OpenError, RoomCipher};
 pub use dedup::{Dedup, DedupConfig, Seen};
 pub use error::{Error, ErrorKind, Result};
 pub use history::{
-    Appended, ArchiveRecord, Cursor, Entry, ExpiryRange, History, HistoryConfig, Holding, Pruned, Retention, Shelf,
-    Stats,
+    Appended, ArchiveRecord, Cursor, Entry, ExpiryRange, History, HistoryConfig, Holding, Pruned, Retention,
+    STATE_KEY_MAX_BYTES, Shelf, Stats,
 };
 pub use ids::{ExpiryHour, LinkId, Millis, MsgId, PeerAddr, RoomTag, SourceGroup};
 pub use registry::{Options, Registry};
