@@ -1,0 +1,42 @@
+//! One room's archive.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rumormill_api::{Cursor, ExpiryHour, ExpiryRange, MsgId};
+
+/// One room's envelopes, in the order of display and in the order of expiry.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    by_clock: BTreeMap<Cursor, ExpiryHour>,
+    by_expiry: BTreeSet<(ExpiryHour, MsgId)>,
+}
+
+impl Room {
+    pub(crate) fn insert(&mut self, at: Cursor, expiry: ExpiryHour) {
+        self.by_clock.insert(at, expiry);
+        self.by_expiry.insert((expiry, at.id));
+    }
+
+    pub(crate) fn remove(&mut self, at: Cursor, expiry: ExpiryHour) {
+        self.by_clock.remove(&at);
+        self.by_expiry.remove(&(expiry, at.id));
+    }
+
+    /// Everything before `at`, backwards.
+    pub(crate) fn before(&self, at: Cursor) -> impl Iterator<Item = (Cursor, ExpiryHour)> {
+        self.by_clock.range(..at).rev().map(|(at, expiry)| (*at, *expiry))
+    }
+
+    /// `range.from` must not lie behind `range.to`.
+    pub(crate) fn ids(&self, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
+        self.by_expiry.range(crate::window::bounds(range)).copied().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.by_clock.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_clock.is_empty()
+    }
+}
