@@ -27,7 +27,7 @@ pub mod transport;
 
 pub use bytes::Bytes;
 pub use cipher::{CipherSuite, EpochKey, Header, OpenError, RoomCipher};
-pub use dedup::{Dedup, DedupConfig, Seen};
+pub use dedup::{Dedup, DedupConfig, Rotation, Seen, Turn};
 pub use error::{Error, ErrorKind, Result};
 pub use history::{
     Appended, ArchiveRecord, Cursor, Entry, ExpiryRange, History, HistoryConfig, Holding, Pruned, Retention,
