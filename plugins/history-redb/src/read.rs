@@ -1,0 +1,147 @@
+//! The questions, each within one read transaction that ends with the call: a long reader would pin pages.
+
+use bytes::Bytes;
+use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _};
+use rumormill_api::{
+    ArchiveRecord, Cursor, Error, ErrorKind, ExpiryHour, ExpiryRange, Holding, MsgId, RoomTag, Shelf, Stats,
+};
+
+use crate::NAME;
+use crate::fault::Tried;
+use crate::tables::{
+    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, FIRST_ID, LAST_ID, SOURCES, STATE, TOMBSTONES, WINDOW,
+    WINDOW_ORDER,
+};
+
+/// Before every room.
+const FIRST_ROOM: &[u8; 16] = &[0; 16];
+/// Behind every room but itself.
+const LAST_ROOM: &[u8; 16] = &[0xff; 16];
+
+pub(crate) fn holds(transaction: &ReadTransaction, id: &MsgId) -> Tried<Holding> {
+    let archive = transaction.open_table(ARCHIVE)?;
+    let archived = archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))?.next().transpose()?.is_some();
+    Ok(Holding {
+        window: transaction.open_table(WINDOW)?.get(&id.0)?.is_some(),
+        archive: archived,
+        tombstone: transaction.open_table(TOMBSTONES)?.get(&id.0)?.is_some(),
+    })
+}
+
+pub(crate) fn get(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tried<Option<Bytes>> {
+    let stands = match shelf {
+        Shelf::Window => transaction.open_table(WINDOW)?.get(&id.0)?.is_some(),
+        Shelf::Archive(room) => transaction.open_table(ARCHIVE)?.get((&id.0, &room.0))?.is_some(),
+    };
+    if !stands {
+        return Ok(None);
+    }
+    let envelopes = transaction.open_table(ENVELOPES)?;
+    let envelope = envelopes.get(&id.0)?;
+    let envelope = envelope.as_ref().map(|envelope| envelope.value()).filter(|envelope| MsgId::of(envelope) == *id);
+    match envelope {
+        Some(envelope) => Ok(Some(Bytes::copy_from_slice(envelope))),
+        None => {
+            let text = format!("the envelope {} is damaged on the disk; it is to be fetched again", id.short());
+            Err(Error::new(ErrorKind::Corrupt, NAME, text).into())
+        }
+    }
+}
+
+pub(crate) fn page(
+    transaction: &ReadTransaction,
+    room: &RoomTag,
+    before: Cursor,
+    limit: usize,
+) -> Tried<Vec<ArchiveRecord>> {
+    let pages = transaction.open_table(ARCHIVE_PAGES)?;
+    let envelopes = transaction.open_table(ENVELOPES)?;
+    let mut records = Vec::new();
+    let mut damaged = 0_usize;
+    for entry in pages.range((&room.0, 0, FIRST_ID)..(&room.0, before.lamport, &before.id.0))?.rev() {
+        if records.len() == limit {
+            break;
+        }
+        let (key, expiry) = entry?;
+        let (_, lamport, id) = key.value();
+        let id = MsgId(*id);
+        match envelopes.get(&id.0)? {
+            Some(envelope) if MsgId::of(envelope.value()) == id => records.push(ArchiveRecord {
+                at: Cursor { lamport, id },
+                expiry: expiry.value(),
+                envelope: Bytes::copy_from_slice(envelope.value()),
+            }),
+            _ => damaged += 1,
+        }
+    }
+    if damaged > 0 {
+        tracing::warn!(backend = NAME, damaged, "damaged envelopes were left out of a page");
+    }
+    records.reverse();
+    Ok(records)
+}
+
+pub(crate) fn ids(transaction: &ReadTransaction, shelf: Shelf, range: ExpiryRange) -> Tried<Vec<(ExpiryHour, MsgId)>> {
+    let ExpiryRange { from, to } = range;
+    let mut ids = Vec::new();
+    if from > to {
+        return Ok(ids);
+    }
+    match shelf {
+        Shelf::Window => {
+            for entry in transaction.open_table(WINDOW_ORDER)?.range((from, FIRST_ID)..=(to, LAST_ID))? {
+                let (key, _) = entry?;
+                let (expiry, id) = key.value();
+                ids.push((expiry, MsgId(*id)));
+            }
+        }
+        Shelf::Archive(room) => {
+            let order = transaction.open_table(ARCHIVE_ORDER)?;
+            for entry in order.range((&room.0, from, FIRST_ID)..=(&room.0, to, LAST_ID))? {
+                let (key, _) = entry?;
+                let (_, expiry, id) = key.value();
+                ids.push((expiry, MsgId(*id)));
+            }
+        }
+    }
+    Ok(ids)
+}
+
+pub(crate) fn tombstones(transaction: &ReadTransaction) -> Tried<Vec<MsgId>> {
+    let mut ids = Vec::new();
+    for entry in transaction.open_table(TOMBSTONES)?.iter()? {
+        ids.push(MsgId(*entry?.0.value()));
+    }
+    Ok(ids)
+}
+
+pub(crate) fn state(transaction: &ReadTransaction, key: &str) -> Tried<Option<Bytes>> {
+    let table = transaction.open_table(STATE)?;
+    let Some(stored) = table.get(key)? else { return Ok(None) };
+    match stored.value().split_first_chunk::<32>() {
+        Some((checksum, value)) if *checksum == state_checksum(key, value) => Ok(Some(Bytes::copy_from_slice(value))),
+        _ => {
+            let text = format!("the value {key:?} is damaged on the disk");
+            Err(Error::new(ErrorKind::Corrupt, NAME, text).into())
+        }
+    }
+}
+
+/// What a value is checked by on reading. The name is part of it, with its length.
+pub(crate) fn state_checksum(key: &str, value: &[u8]) -> [u8; 32] {
+    let length = (key.len() as u64).to_le_bytes();
+    MsgId::of(&[&length, key.as_bytes(), value].concat()).0
+}
+
+pub(crate) fn stats(transaction: &ReadTransaction) -> Tried<Stats> {
+    let mut window_bytes = 0;
+    for entry in transaction.open_table(SOURCES)?.iter()? {
+        window_bytes += entry?.1.value();
+    }
+    Ok(Stats {
+        window: transaction.open_table(WINDOW)?.len()?,
+        window_bytes,
+        archive: transaction.open_table(ARCHIVE)?.len()?,
+        tombstones: transaction.open_table(TOMBSTONES)?.len()?,
+    })
+}
