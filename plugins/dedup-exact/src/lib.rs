@@ -1,5 +1,5 @@
-//! Deduplication by an exact set of ids, in two generations: [`Seen::Certain`] or [`Seen::Fresh`], never in doubt, at 32 bytes an id and the
-//! tables' slack. For tests, simulations and small components.
+//! Deduplication by an exact set of ids, in two generations: [`Seen::Certain`] or [`Seen::Fresh`], never in doubt, at
+//! 32 bytes an id and the tables' slack. For tests, simulations and small components.
 
 mod hasher;
 

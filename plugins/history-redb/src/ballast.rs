@@ -61,7 +61,9 @@ impl Ballast {
     /// Zeros are written, since a file of holes takes no space.
     fn fill(&self) -> io::Result<()> {
         let mut file = private_file(&self.path)?;
-        file.set_len(0)?;
+        if file.metadata()?.len() > 0 {
+            file.set_len(0)?;
+        }
         let chunk = [0; CHUNK_BYTES];
         let mut left = self.bytes;
         while left > 0 {
@@ -83,4 +85,54 @@ fn is_full(error: &io::Error) -> bool {
             | io::ErrorKind::FileTooLarge
             | io::ErrorKind::WriteZero
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    const BYTES: usize = 3 * CHUNK_BYTES + 1;
+
+    #[test]
+    fn it_takes_its_space_and_gives_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut ballast = Ballast::new(folder.path(), BYTES);
+        assert!(ballast.restore());
+        assert_eq!(fs::metadata(&path).unwrap().len(), BYTES as u64);
+        assert!(ballast.release());
+        assert!(!path.exists());
+        assert!(!ballast.release(), "there is nothing more to give");
+        assert!(ballast.restore());
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn what_a_crash_left_half_full_is_filled_up() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE_NAME), b"half").unwrap();
+        assert!(Ballast::new(folder.path(), BYTES).restore());
+        assert_eq!(fs::read(folder.path().join(FILE_NAME)).unwrap(), [0; BYTES]);
+    }
+
+    #[test]
+    fn of_no_size_it_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ballast = Ballast::new(folder.path(), 0);
+        assert!(ballast.restore());
+        assert!(!ballast.release());
+        assert!(!folder.path().join(FILE_NAME).exists());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn on_a_full_disk_it_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        assert!(!Ballast::new(folder.path(), BYTES).restore());
+        assert!(!path.exists());
+    }
 }

@@ -1,0 +1,81 @@
+//! Bytes that change on the disk.
+
+use rumormill_api::{Cursor, ErrorKind, ExpiryRange, History as _, Shelf};
+
+use super::disk::{Chance, Disk};
+use super::script::{EXPIRY, ROOM, batch, envelope, id, open};
+
+const MESSAGES: u64 = 40;
+const ROT_BYTES: u64 = 512;
+const SEEDS: u64 = 200;
+
+fn filled() -> Disk {
+    let disk = Disk::new(0);
+    let mut history = open(&disk).unwrap();
+    for n in 0..MESSAGES {
+        history.append(&batch(n)).unwrap();
+    }
+    disk
+}
+
+#[test]
+fn a_damaged_envelope_is_named_left_out_and_replaced() {
+    let disk = filled();
+    disk.damage(|bytes| {
+        let needle = &envelope(7)[..64];
+        // A page may stand in the file more than once: the older copies are free.
+        let places: Vec<_> = bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|at| bytes[at + 33] ^= 1);
+    });
+    let mut history = open(&disk).unwrap();
+    for shelf in [Shelf::Window, Shelf::Archive(ROOM)] {
+        assert_eq!(history.get(shelf, &id(7)).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(history.ids(shelf, ExpiryRange::ALL).unwrap().contains(&(EXPIRY, id(7))));
+    }
+    let page = history.page(&ROOM, Cursor::END, usize::MAX).unwrap();
+    assert!(page.iter().map(|record| record.at.lamport).eq((0..MESSAGES).filter(|n| *n != 7)));
+    let page = history.page(&ROOM, Cursor { lamport: 9, id: id(9) }, 2).unwrap();
+    assert!(page.iter().map(|record| record.at.lamport).eq([6, 8]), "the damaged one takes no place of the page");
+
+    history.forget(&id(7)).unwrap();
+    assert!(!history.holds(&id(7)).unwrap().any());
+    assert_eq!(history.append(&batch(7)).unwrap().new, 2);
+    assert_eq!(history.get(Shelf::Window, &id(7)).unwrap(), Some(envelope(7)));
+    assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES);
+}
+
+#[test]
+fn rotten_bytes_are_never_served_and_never_panic() {
+    let mut served = 0;
+    for seed in 0..SEEDS {
+        let disk = filled();
+        let mut chance = Chance(seed);
+        disk.damage(|bytes| {
+            let start = chance.below(bytes.len() as u64 - ROT_BYTES) as usize;
+            bytes[start..start + ROT_BYTES as usize].iter_mut().for_each(|byte| *byte = chance.next() as u8);
+        });
+        let Ok(mut history) = open(&disk) else { continue };
+        for n in 0..MESSAGES {
+            for shelf in [Shelf::Window, Shelf::Archive(ROOM)] {
+                if let Ok(Some(found)) = history.get(shelf, &id(n)) {
+                    assert_eq!(found, envelope(n), "seed {seed}");
+                    served += 1;
+                }
+            }
+        }
+        for record in history.page(&ROOM, Cursor::END, usize::MAX).unwrap_or_default() {
+            assert!((0..MESSAGES).any(|n| record.envelope == envelope(n)), "seed {seed}");
+        }
+        if let Ok(Some(last)) = history.state("last") {
+            assert_eq!(last[..], (MESSAGES - 1).to_le_bytes(), "seed {seed}");
+        }
+        // None of these may panic; what they say depends on what was hit.
+        let _ = history.ids(Shelf::Window, ExpiryRange::ALL);
+        let _ = history.stats();
+        let _ = history.append(&batch(MESSAGES));
+        let _ = history.forget(&id(3));
+        let _ = history.prune(&rumormill_api::Retention { window_quota_bytes: 1 << 14, ephemeral: vec![ROOM] }, 50);
+    }
+    assert!(served > 0);
+}
