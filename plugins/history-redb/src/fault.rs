@@ -114,9 +114,13 @@ pub(crate) fn foreign() -> Error {
 }
 
 fn version_of_file(age: &str) -> Error {
-    let text = format!("{FILE_NAME} has {age} file format than this build reads; it was left as it is, ");
-    let text = text.replace("has older", "has an older").replace("has newer", "has a newer");
-    said(ErrorKind::Version, text + "open it with the version of this program that wrote it")
+    said(
+        ErrorKind::Version,
+        format!(
+            "the file format of {FILE_NAME} is {age} than what this build reads; it was left as it is, open it with the \
+             version of this program that wrote it"
+        ),
+    )
 }
 
 /// The file is of a schema that this build doesn't read.
@@ -137,5 +141,38 @@ pub(crate) fn as_reopening(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Full | ErrorKind::Io => error,
         _ => said(ErrorKind::Closed, "the history failed before and can't be opened again").with_source(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_the_system_have_their_kind_and_say_what_to_do() {
+        for (system, kind, advice) in [
+            (io::ErrorKind::PermissionDenied, ErrorKind::Denied, "give this user the right"),
+            (io::ErrorKind::ReadOnlyFilesystem, ErrorKind::Denied, "give this user the right"),
+            (io::ErrorKind::StorageFull, ErrorKind::Full, "make room"),
+            (io::ErrorKind::QuotaExceeded, ErrorKind::Full, "make room"),
+            (io::ErrorKind::NotFound, ErrorKind::Io, "create the folder"),
+            (io::ErrorKind::Other, ErrorKind::Io, "check the disk"),
+        ] {
+            let error = of_system("open it", system.into());
+            assert_eq!(error.kind(), kind);
+            assert!(error.to_string().contains(advice), "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_to_open_have_their_kind() {
+        use redb::{DatabaseError, StorageError};
+        let kind = |error| in_opening(error).kind();
+        assert_eq!(kind(DatabaseError::DatabaseAlreadyOpen), ErrorKind::Busy);
+        assert_eq!(kind(DatabaseError::UpgradeRequired(2)), ErrorKind::Version);
+        let newer = StorageError::Corrupted("Expected file format version <= 3, found 4".to_owned());
+        assert_eq!(kind(DatabaseError::Storage(newer)), ErrorKind::Version);
+        let damaged = StorageError::Corrupted("checksum".to_owned());
+        assert_eq!(kind(DatabaseError::Storage(damaged)), ErrorKind::Corrupt);
     }
 }

@@ -1,11 +1,11 @@
 //! Durable history in a [redb](https://docs.rs/redb) database: one file, `history.redb`, in the store's folder.
 //!
-//! - An [`append`](History::append) is one transaction, on the disk when it returns. The caller batches: the commit costs
-//!   the same for one envelope as for hundreds.
+//! - An [`append`](History::append) is one transaction, on the disk when it returns. The caller batches: hundreds of
+//!   envelopes need no more syncs than one.
 //! - An envelope's bytes are stored once, whichever shelves it stands on, and hashed again on every read.
 //! - Reopening after a crash takes milliseconds, since every commit records what redb would else have to rebuild.
-//! - No error is for good: whatever fails, the database is closed and the next call opens it again. On a full disk the
-//!   reserve of [`ballast`] is given back, so that pruning can make room.
+//! - No error is for good: whatever fails, the database is closed and the next call opens it again. On a full disk a
+//!   reserve of space is given back, so that pruning can make room.
 //!
 //! | module | what it holds |
 //! |---|---|

@@ -5,7 +5,7 @@ use rumormill_api::History as _;
 use super::disk::{Chance, Disk, Trouble};
 use super::script::{batch, check, open};
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1_000;
 const ROUNDS: u64 = 3;
 
 /// `SEED=n` runs one seed alone.

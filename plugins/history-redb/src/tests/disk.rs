@@ -115,6 +115,15 @@ impl Disk {
         state.trouble = Trouble::None;
     }
 
+    /// Another disk with the same on it.
+    pub(super) fn copy(&self) -> Self {
+        let (other, state) = (Self::new(0), self.state());
+        assert!(state.unsynced.is_empty(), "the disk is at rest");
+        other.state().durable.clone_from(&state.durable);
+        other.state().visible.clone_from(&state.visible);
+        other
+    }
+
     /// Changes what is stored, in place.
     pub(super) fn damage(&self, change: impl FnOnce(&mut [u8])) {
         let mut state = self.state();
