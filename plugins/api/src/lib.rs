@@ -12,6 +12,7 @@
 //! | [`cipher`] | [`CipherSuite`], [`RoomCipher`]: sealing and opening with a room's key |
 //! | [`history`] | [`History`]: the two shelves of envelopes that a node keeps |
 //! | [`transport`] | [`Transport`], [`Links`], [`LinkSink`]: links to other nodes |
+//! | [`queue`] | [`SendQueue`]: the bounded queue of a link, for transports to build on |
 //! | [`registry`] | [`Registry`]: backends by name |
 //! | `testkit` | conformance suites, one per trait (feature `testkit`) |
 
@@ -20,6 +21,7 @@ pub mod dedup;
 pub mod error;
 pub mod history;
 pub mod ids;
+pub mod queue;
 pub mod registry;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -34,6 +36,7 @@ pub use history::{
     STATE_KEY_MAX_BYTES, Shelf, Stats,
 };
 pub use ids::{ExpiryHour, LinkId, Millis, MsgId, PeerAddr, RoomTag, SourceGroup};
+pub use queue::SendQueue;
 pub use registry::{Options, Registry};
 pub use transport::{
     BoxFuture, Direction, DownReason, Frame, LinkEvent, LinkInfo, LinkSecret, LinkSink, Links, SendError, Transport,

@@ -1,0 +1,241 @@
+//! What a link has waiting to be written: a bounded queue with the semantics that [`Links::try_send`] promises, for any
+//! transport to build on.
+//!
+//! [`Links::try_send`]: crate::transport::Links::try_send
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::transport::{BATCH_MAX_BYTES, Frame, SendError};
+
+/// What a queued frame costs beside its own bytes: its slot, and its share of the heap. Without it a queue of one-byte
+/// frames would hold many times its bound.
+pub const FRAME_OVERHEAD_BYTES: usize = 64;
+
+/// The frames of one link, oldest first: any number of senders, one writer.
+///
+/// The lock is held for pushes and pops alone, never over a copy, a system call or an await.
+#[derive(Debug)]
+pub struct SendQueue {
+    max_bytes: usize,
+    state: Mutex<State>,
+    ready: Notify,
+    drained: Notify,
+    closed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    full: bool,
+    closed: bool,
+}
+
+impl SendQueue {
+    /// An empty queue for `max_bytes`, each frame counted with [`FRAME_OVERHEAD_BYTES`]. An empty queue takes any valid
+    /// frame, so that a small bound never locks a link up.
+    #[must_use]
+    pub fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, state: Mutex::default(), ready: Notify::new(), drained: Notify::new(), closed: Notify::new() }
+    }
+
+    /// Queues a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Invalid`] for an empty frame and one longer than [`BATCH_MAX_BYTES`], [`SendError::Gone`] once
+    /// closed, [`SendError::Full`] when the bound is reached. Nothing was queued then.
+    pub fn push(&self, frame: Frame) -> Result<(), SendError> {
+        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
+            return Err(SendError::Invalid);
+        }
+        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(SendError::Gone);
+        }
+        if !state.frames.is_empty() && state.bytes + cost > self.max_bytes {
+            state.full = true;
+            return Err(SendError::Full);
+        }
+        state.bytes += cost;
+        state.frames.push_back(frame);
+        let first = state.frames.len() == 1;
+        drop(state);
+        if first {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for frames and moves as many into `into` as fit `max_bytes`, at least one. `false` when the queue is closed
+    /// and empty. Cancel safe. For one caller at a time.
+    pub async fn take(&self, into: &mut Vec<Frame>, max_bytes: usize) -> bool {
+        loop {
+            match self.try_take(into, max_bytes) {
+                Some(taken) => return taken,
+                None => self.ready.notified().await,
+            }
+        }
+    }
+
+    fn try_take(&self, into: &mut Vec<Frame>, max_bytes: usize) -> Option<bool> {
+        let mut state = self.lock();
+        if state.frames.is_empty() {
+            return state.closed.then_some(false);
+        }
+        let mut taken = 0;
+        while let Some(frame) = state.frames.front() {
+            if taken > 0 && taken + frame.len() > max_bytes {
+                break;
+            }
+            taken += frame.len();
+            state.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
+            into.extend(state.frames.pop_front());
+        }
+        let drained = state.full && state.bytes < self.max_bytes.div_ceil(2);
+        if drained {
+            state.full = false;
+        }
+        let more = !state.frames.is_empty();
+        drop(state);
+        if drained {
+            self.drained.notify_one();
+        }
+        if more {
+            self.ready.notify_one();
+        }
+        Some(true)
+    }
+
+    /// Waits until a queue that answered [`SendError::Full`] is below half of its bound: the moment for
+    /// [`LinkEvent::Drained`](crate::transport::LinkEvent::Drained).
+    pub async fn drained(&self) {
+        self.drained.notified().await;
+    }
+
+    /// Takes no more frames; those queued can still be taken.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.ready.notify_one();
+        self.closed.notify_one();
+    }
+
+    /// Waits until [`close`](Self::close) was called. For one caller.
+    pub async fn closed(&self) {
+        while !self.is_closed() {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether nothing is queued.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.lock().frames.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn frame(len: usize) -> Frame {
+        vec![7; len].into()
+    }
+
+    #[test]
+    fn a_frame_is_valid_from_one_byte_to_the_batch_limit() {
+        let queue = SendQueue::new(1 << 20);
+        assert_eq!(queue.push(frame(0)), Err(SendError::Invalid));
+        assert_eq!(queue.push(frame(1)), Ok(()));
+        assert_eq!(queue.push(frame(BATCH_MAX_BYTES)), Ok(()));
+        assert_eq!(queue.push(frame(BATCH_MAX_BYTES + 1)), Err(SendError::Invalid));
+    }
+
+    #[test]
+    fn the_bound_counts_the_overhead_of_every_frame() {
+        let queue = SendQueue::new(10 * (1 + FRAME_OVERHEAD_BYTES));
+        for _ in 0..10 {
+            assert_eq!(queue.push(frame(1)), Ok(()));
+        }
+        assert_eq!(queue.push(frame(1)), Err(SendError::Full));
+    }
+
+    #[test]
+    fn an_empty_queue_takes_a_frame_beyond_its_bound() {
+        let queue = SendQueue::new(1);
+        assert_eq!(queue.push(frame(1000)), Ok(()));
+        assert_eq!(queue.push(frame(1)), Err(SendError::Full));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drained_comes_once_below_half_and_only_after_full() {
+        let cost = 36 + FRAME_OVERHEAD_BYTES;
+        let queue = SendQueue::new(4 * cost);
+        let drained = async || timeout(Duration::from_millis(1), queue.drained()).await.is_ok();
+        let mut out = Vec::new();
+        for _ in 0..4 {
+            queue.push(frame(36)).unwrap();
+        }
+        assert_eq!(queue.push(frame(36)), Err(SendError::Full));
+        assert!(queue.take(&mut out, 36).await);
+        assert!(queue.take(&mut out, 36).await);
+        assert!(!drained().await, "exactly half is not below half");
+        assert!(queue.take(&mut out, 36).await);
+        assert!(drained().await);
+        assert!(queue.take(&mut out, 36).await);
+        assert!(!drained().await, "once for one Full");
+        queue.push(frame(36)).unwrap();
+        assert!(queue.take(&mut out, 36).await);
+        assert!(!drained().await, "never without a Full");
+        assert_eq!(out.len(), 5);
+    }
+
+    #[tokio::test]
+    async fn take_keeps_the_order_and_splits_by_bytes() {
+        let queue = SendQueue::new(1 << 20);
+        for n in 1..=9_u8 {
+            queue.push(vec![n; 10].into()).unwrap();
+        }
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 25).await);
+        assert_eq!(out.len(), 2);
+        assert!(queue.take(&mut out, 1).await, "at least one");
+        assert_eq!(out.len(), 3);
+        assert!(queue.take(&mut out, 1 << 20).await);
+        assert_eq!(out.iter().map(|f| f[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_refuses_frames_but_gives_out_what_it_has() {
+        let queue = SendQueue::new(1 << 20);
+        queue.push(frame(5)).unwrap();
+        queue.close();
+        queue.closed().await;
+        assert_eq!(queue.push(frame(5)), Err(SendError::Gone));
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 100).await);
+        assert!(!queue.take(&mut out, 100).await);
+        assert_eq!(out.len(), 1);
+    }
+}
