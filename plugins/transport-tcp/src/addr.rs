@@ -93,8 +93,9 @@ fn is_name(text: &str) -> bool {
 
 /// A socket address in this transport's notation.
 pub(crate) fn peer_addr(addr: SocketAddr) -> PeerAddr {
-    // An IPv6 scope (`%3`) means nothing to others; without it every socket address is printable ASCII and short.
-    let addr = SocketAddr::new(addr.ip(), addr.port());
+    // An IPv6 scope (`%3`) means nothing to others; and an IPv4 address is the same one when a socket for both kinds
+    // shows it as `::ffff:192.0.2.1`.
+    let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
     PeerAddr::new(SCHEME, &addr.to_string()).expect("a socket address is short printable ASCII")
 }
 
@@ -138,6 +139,14 @@ mod tests {
         ] {
             assert_eq!(HostPort::parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_socket_address_is_shown_in_one_way() {
+        let shown = |text: &str| peer_addr(text.parse().unwrap()).to_string();
+        assert_eq!(shown("192.0.2.1:80"), "tcp:192.0.2.1:80");
+        assert_eq!(shown("[::ffff:192.0.2.1]:80"), "tcp:192.0.2.1:80");
+        assert_eq!(shown("[fe80::1%3]:80"), "tcp:[fe80::1]:80");
     }
 
     #[test]

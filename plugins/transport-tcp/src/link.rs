@@ -6,6 +6,9 @@
 //! Ending: [`Links::close`](rumormill_api::Links::close) closes the queue. The writer then writes what is left and shuts
 //! its direction down, the reader goes on until the other end has done the same, and [`CLOSE_FLUSH_MS`] bounds it all.
 //! So neither end's last words are lost to a reset.
+//!
+//! A link counts as idle, and goes down, when nothing is heard for the idle time-out, and likewise when a write makes no
+//! progress for that long. While the node itself is too busy to take events nothing is read, and nothing counts.
 
 use std::io;
 use std::pin::pin;

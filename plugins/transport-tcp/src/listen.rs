@@ -92,7 +92,7 @@ pub(crate) async fn bind(text: &str) -> Result<TcpListener> {
     bound.map_err(|error| bind_error(text, error))
 }
 
-fn bind_error(text: &str, error: io::Error) -> Error {
+pub(crate) fn bind_error(text: &str, error: io::Error) -> Error {
     let (kind, hint) = match error.kind() {
         io::ErrorKind::AddrInUse => {
             (ErrorKind::Busy, "another program, perhaps another node, uses it; stop that one or choose another port")

@@ -191,13 +191,19 @@ impl Session {
         debug_assert!(!plain.is_empty() && plain.len() <= BATCH_MAX_BYTES);
         let mut used = 0;
         if now.saturating_duration_since(self.sent_since) >= self.rule.age {
-            used = self.seal_record(&[], out)?;
-            self.rekey_outgoing(now);
+            used = self.seal_rekey_record(out, now)?;
         }
         used += self.seal_record(plain, &mut out[used..])?;
         if self.sent >= self.rule.records {
             self.rekey_outgoing(now);
         }
+        Ok(used)
+    }
+
+    /// Seals a rekey record, and rekeys.
+    pub(crate) fn seal_rekey_record(&mut self, out: &mut [u8], now: Instant) -> Result<usize, snow::Error> {
+        let used = self.seal_record(&[], out)?;
+        self.rekey_outgoing(now);
         Ok(used)
     }
 
