@@ -56,11 +56,18 @@ impl End {
     async fn exchange(&self) -> DownReason {
         let reason = tokio::select! {
             reason = self.receive() => reason,
-            reason = self.partitioned() => return reason,
+            () = self.partitioned() => DownReason::Closed,
             () = self.announce_drained() => DownReason::Closed,
             () = self.flush_deadline() => DownReason::Closed,
         };
-        if self.outgoing.is_closed() { DownReason::Closed } else { reason }
+        // The other end may have noticed a partition first, and be gone.
+        if self.is_cut() {
+            DownReason::Io("the hub is partitioned".to_owned())
+        } else if self.outgoing.is_closed() {
+            DownReason::Closed
+        } else {
+            reason
+        }
     }
 
     async fn receive(&self) -> DownReason {
@@ -81,16 +88,16 @@ impl End {
         }
     }
 
-    async fn partitioned(&self) -> DownReason {
+    async fn partitioned(&self) {
         let mut partitions = self.partitions.clone();
-        loop {
-            if partitions.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            if self.shared.hub.is_cut(&self.shared.names, &self.peer_names) {
-                return DownReason::Io("the hub is partitioned".to_owned());
-            }
+        while !self.is_cut() {
+            // The sender is part of the hub, which this end holds.
+            let _ = partitions.changed().await;
         }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.shared.hub.is_cut(&self.shared.names, &self.peer_names)
     }
 
     async fn announce_drained(&self) {
