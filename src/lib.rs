@@ -13,6 +13,7 @@
 //! | [`config`] | the config file | node's settings |
 //! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
 
+pub mod config;
 pub mod node;
 pub mod plugins;
 pub mod proto;
