@@ -18,5 +18,6 @@ pub mod node;
 pub mod plugins;
 pub mod proto;
 pub mod room;
+pub mod state;
 
 pub use rumormill_api as api;

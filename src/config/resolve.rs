@@ -151,15 +151,11 @@ impl Resolver<'_> {
         let addr: PeerAddr = match text.parse() {
             Ok(addr) => addr,
             Err(_) => {
-                let hint = if check_host_port(text, listening).is_ok() {
-                    format!("; write \"tcp:{text}\"")
-                } else {
-                    String::new()
+                let fix = match check_host_port(text, listening) {
+                    Ok(()) => format!("did you mean \"tcp:{text}\"?"),
+                    Err(_) => "write SCHEME:REST, such as \"tcp:127.0.0.1:4001\"".to_owned(),
                 };
-                self.problem(
-                    field,
-                    format!("{text:?} is not an address; write SCHEME:REST, such as \"tcp:127.0.0.1:4001\"{hint}"),
-                );
+                self.problem(field, format!("{text:?} is not an address; {fix}"));
                 return None;
             }
         };
