@@ -19,5 +19,6 @@ pub mod plugins;
 pub mod proto;
 pub mod room;
 pub mod state;
+pub mod ui;
 
 pub use rumormill_api as api;

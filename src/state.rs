@@ -304,6 +304,7 @@ fn has_history(folder: &Path) -> Result<bool, StateError> {
 }
 
 /// Makes new keys: a temporary file, synced, then renamed; then the folder is synced.
+#[allow(clippy::disallowed_methods, reason = "new keys come straight from the system's entropy")]
 fn make_keys(folder: &Path) -> Result<Keys, StateError> {
     let mut keys = no_keys();
     keys[..MAGIC.len()].copy_from_slice(&MAGIC);

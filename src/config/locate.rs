@@ -56,7 +56,7 @@ impl Node {
                 None => break,
             }
         }
-        (node.name != Name::Root).then(|| if node.key.is_empty() { node.value.start } else { node.key.start })
+        (node.name != Name::Root).then_some(if node.key.is_empty() { node.value.start } else { node.key.start })
     }
 
     /// The path of the innermost field at a byte offset.

@@ -29,6 +29,7 @@ pub use resolve::{
     SECRET_FILE_MAX_BYTES, WINDOW_QUOTA_MIN_BYTES,
 };
 pub use secret::{SECRET_BYTES, Secret, SecretText};
+pub use value::check_name;
 
 /// The version of the format that this build reads.
 pub const VERSION: u32 = 1;

@@ -78,8 +78,12 @@ pub(super) fn is_hidden(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// Checks a name that is shown to people.
-pub(super) fn check_name(name: &str, max: usize) -> Result<(), String> {
+/// Checks a name that is shown to people: not empty, at most `max` bytes, printable, no space at its ends.
+///
+/// # Errors
+///
+/// What is wrong, as the end of a sentence.
+pub fn check_name(name: &str, max: usize) -> Result<(), String> {
     if name.is_empty() || name.trim() != name {
         return Err("must not be empty or begin or end with a space".to_owned());
     }
