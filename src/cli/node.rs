@@ -1,0 +1,138 @@
+//! `rumor --config FILE`: runs a node.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rumormill::config::Config;
+use rumormill::node::{Commands, Event, Handle};
+use rumormill::state::{Profile, append_private};
+use rumormill::ui::{self, Frontend, UiOptions};
+use tokio::sync::broadcast;
+
+use super::{Failure, NodeArgs, log};
+
+/// How long background work may take to notice the end, in milliseconds. Everything acknowledged is on disk by then.
+const LEFTOVERS_MS: u64 = 500;
+
+pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
+    let Some(file) = &args.config else { return Err(Failure::new("--config FILE is missing")) };
+    let mut config = Config::load_with(file, &rumormill::plugins::compiled_in()).map_err(Failure::new)?;
+    if let Some(state) = &args.state {
+        config.state = std::path::absolute(state).unwrap_or_else(|_| state.clone());
+    }
+    let frontend = args.frontend();
+    let mut options = UiOptions::detect(now);
+    let terminal = frontend == Frontend::Line && options.terminal;
+
+    let profile = Profile::open(&config.state).map_err(Failure::new)?;
+    options.lines_file = Some(profile.lines_file());
+    let log_file = config.log.file.clone().or_else(|| terminal.then(|| profile.log_file()));
+    let log_file = log_file.map(|path| append_private(&path)).transpose().map_err(Failure::new)?;
+    log::start(args.log_level.unwrap_or(config.log.level), log_file)?;
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?;
+    let result = runtime.block_on(serve(config, profile, frontend, options, terminal));
+    runtime.shutdown_timeout(Duration::from_millis(LEFTOVERS_MS));
+    result
+}
+
+async fn serve(
+    config: Config,
+    profile: Profile,
+    frontend: Frontend,
+    options: UiOptions,
+    terminal: bool,
+) -> Result<(), Failure> {
+    let mut signals = Signals::listen(terminal)?;
+    let Started { handle, commands, events } = start_node(config, profile).await?;
+    let stop = handle.clone();
+    let frontend = ui::run(frontend, handle, commands, events, options);
+    tokio::pin!(frontend);
+    tokio::select! {
+        ended = &mut frontend => return ended.map_err(Failure::new),
+        () = signals.next() => stop.shutdown(),
+    }
+    tokio::select! {
+        ended = &mut frontend => ended.map_err(Failure::new),
+        () = signals.next() => Err(Failure::new("told to stop twice: ended before everything was written")),
+    }
+}
+
+/// A running node, as a frontend needs it.
+struct Started {
+    handle: Handle,
+    commands: Arc<dyn Commands>,
+    /// Subscribed before the node started, so that nothing is missed.
+    events: broadcast::Receiver<Event>,
+}
+
+/// Starts the node and its script host.
+async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure> {
+    let _ = (config, profile);
+    Err(Failure::new("this build has no node"))
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "the clock by which a frontend tells today from yesterday")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+/// The signals that end the program.
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    hang_up: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    terminal: bool,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen(terminal: bool) -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).map_err(|error| Failure::new(format!("can't listen for signals: {error}")));
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            hang_up: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminal,
+        })
+    }
+
+    /// The next signal to end. At a terminal Ctrl+C is the menu's; between two prompts, when it comes as a signal, it
+    /// is ignored.
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => return,
+                _ = self.interrupt.recv() => if !self.terminal { return },
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals {
+    terminal: bool,
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen(terminal: bool) -> Result<Self, Failure> {
+        Ok(Self { terminal })
+    }
+
+    async fn next(&mut self) {
+        loop {
+            if tokio::signal::ctrl_c().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if !self.terminal {
+                return;
+            }
+        }
+    }
+}
