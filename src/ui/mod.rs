@@ -24,6 +24,9 @@ mod session;
 mod stream;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ pub(super) enum Item {
 }
 
 /// Turns items into whole lines, appended to `out`. Every text in them is sanitized.
-pub(super) trait Render: Send {
+pub(super) trait Render: Send + Sync {
     fn render(&mut self, item: &Item, out: &mut String);
 }
 
