@@ -10,7 +10,8 @@
 //! | [`node`] | the tokio driver: links, history thread, event bus; the handle that all others use | room, proto, api |
 //! | [`script`] | the Lua host: one VM per script, sandbox, hot reload | node's handle |
 //! | [`ui`] | frontends over one event stream: line, plain, json | node's handle |
-//! | [`config`] | the config file | node's settings |
+//! | [`config`] | the config file | the api |
+//! | [`state`] | the profile's folder: keys, modes, lock | nothing |
 //! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
 
 pub mod config;
