@@ -21,5 +21,7 @@ pub mod proto;
 pub mod room;
 pub mod state;
 pub mod ui;
+#[cfg(feature = "luau")]
+pub mod script;
 
 pub use rumormill_api as api;

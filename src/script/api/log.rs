@@ -1,0 +1,70 @@
+//! `rumor.log`, and `print`, which is `rumor.log.info`.
+
+use std::rc::Rc;
+use std::time::Instant;
+
+use mlua::{Lua, Table, Value};
+
+use super::{Api, Kind, define};
+use crate::script::sandbox::type_name;
+use crate::script::sanitize;
+
+/// Longest line that a script logs, in bytes.
+pub(super) const LOG_LINE_MAX_BYTES: usize = 1_024;
+
+pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
+    let log = lua.create_table()?;
+    for (level, name) in [
+        (tracing::Level::DEBUG, "rumor.log.debug"),
+        (tracing::Level::INFO, "rumor.log.info"),
+        (tracing::Level::WARN, "rumor.log.warn"),
+        (tracing::Level::ERROR, "rumor.log.error"),
+    ] {
+        let function = define(lua, api, name, Kind::Now, move |_, api, args| {
+            let mut line = String::new();
+            for value in &args.values {
+                if line.len() >= LOG_LINE_MAX_BYTES {
+                    break;
+                }
+                if !line.is_empty() {
+                    line.push(' ');
+                }
+                line.push_str(&shown(value));
+            }
+            if api.logs.borrow_mut().take(Instant::now()) {
+                write(level, &api.shared.name, &sanitize::line(&line, LOG_LINE_MAX_BYTES));
+            }
+            Ok(())
+        })?;
+        log.raw_set(name.rsplit('.').next().unwrap_or(name), function.clone())?;
+        if level == tracing::Level::INFO {
+            lua.globals().raw_set("print", function)?;
+        }
+    }
+    log.set_readonly(true);
+    rumor.raw_set("log", log)
+}
+
+/// A value in a line. Tables and functions are named, not called: no script code runs here.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Nil => "nil".to_owned(),
+        Value::Boolean(flag) => flag.to_string(),
+        Value::Integer(n) => n.to_string(),
+        Value::Number(n) => n.to_string(),
+        Value::String(text) => {
+            let bytes = text.as_bytes();
+            String::from_utf8_lossy(&bytes[..bytes.len().min(LOG_LINE_MAX_BYTES)]).into_owned()
+        }
+        other => format!("<{}>", type_name(other)),
+    }
+}
+
+fn write(level: tracing::Level, script: &str, line: &str) {
+    match level {
+        tracing::Level::DEBUG => tracing::debug!(target: "script", script, "{line}"),
+        tracing::Level::INFO => tracing::info!(target: "script", script, "{line}"),
+        tracing::Level::WARN => tracing::warn!(target: "script", script, "{line}"),
+        _ => tracing::error!(target: "script", script, "{line}"),
+    }
+}

@@ -1,0 +1,410 @@
+//! The host: which scripts there are, and the node's way to them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rumormill_api::BoxFuture;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::config::{Budgets, HostConfig};
+use super::job::{Answer, EventData, FilterAnswer, Job, Slot, Subject};
+use super::line::{self, Found};
+use super::meter::{WALL_GRACE_MS, lock};
+use super::reload::{Entry, Pace, Reloader};
+use super::sanitize;
+use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
+use super::watchdog::Watchdog;
+use super::worker;
+use crate::node::{
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Verdict,
+};
+
+/// How long the terminal waits for a completion function, in milliseconds.
+pub(super) const COMPLETE_WAIT_MS: u64 = 100;
+/// Longest text that a filter may put in place of a message's, in bytes.
+pub(super) const FILTERED_TEXT_MAX_BYTES: usize = 64 * 1024;
+
+/// Why the host couldn't start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// A thread couldn't be started.
+    #[error("can't start a thread for scripts: {0}")]
+    Thread(std::io::Error),
+    /// The script folder can't be read.
+    #[error("can't read the script folder {path}: {source}; create it, or change `folder` under [lua] in the config")]
+    Folder {
+        /// The folder.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// How a script fares.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ScriptStatus {
+    /// Its name in the config.
+    pub name: String,
+    /// Its file below the script folder.
+    pub file: String,
+    /// Whether it is the embedded one.
+    pub embedded: bool,
+    /// Whether it runs.
+    pub state: ScriptState,
+    /// Which load of it this is; grows with every reload of any script.
+    pub generation: u64,
+    /// Memory of its state after the last call, in bytes.
+    pub memory: usize,
+    /// Calls so far.
+    pub calls: u64,
+    /// Calls that were killed.
+    pub kills: u64,
+    /// Events that it was too slow to get.
+    pub missed: u64,
+    /// Handlers that it has registered.
+    pub handlers: usize,
+    /// Commands that it has registered.
+    pub commands: usize,
+    /// The last thing that went wrong.
+    pub last_error: Option<String>,
+}
+
+/// What the host's threads share.
+pub(super) struct Core {
+    pub(super) config: HostConfig,
+    pub(super) link: Arc<Link>,
+    pub(super) watchdog: Arc<Watchdog>,
+    pub(super) entries: Mutex<BTreeMap<String, Entry>>,
+    pub(super) generation: AtomicU64,
+    /// Held while scripts are exchanged: one at a time.
+    pub(super) exchange: Mutex<()>,
+}
+
+/// Runs the scripts. Give it to the node as its [`Hooks`] and to the frontend as its [`Commands`].
+pub struct Host {
+    core: Arc<Core>,
+    reloader: Mutex<Option<Reloader>>,
+    events: Mutex<Option<tokio::task::JoinHandle<()>>>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Host({} scripts)", lock(&self.core.entries).len())
+    }
+}
+
+impl Host {
+    /// Loads all scripts; those that fail are reported to the user once the node runs, and the others go on. Blocks
+    /// until they are loaded or past their budget.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError`] when the configured folder can't be read or no thread can be started.
+    pub fn start(config: HostConfig) -> Result<Arc<Self>, HostError> {
+        Self::start_at(config, Pace::default())
+    }
+
+    /// The same with other waiting times of the hot reload.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::start`].
+    pub fn start_at(config: HostConfig, pace: Pace) -> Result<Arc<Self>, HostError> {
+        if let Some(folder) = &config.folder {
+            std::fs::read_dir(folder)
+                .map_err(|source| HostError::Folder { path: folder.display().to_string(), source })?;
+        }
+        let core = Arc::new(Core {
+            link: Arc::default(),
+            watchdog: Watchdog::start().map_err(HostError::Thread)?,
+            entries: Mutex::default(),
+            generation: AtomicU64::new(0),
+            exchange: Mutex::default(),
+            config,
+        });
+        let _ = core.link.core.set(Arc::downgrade(&core));
+        core.reconcile(Instant::now(), Duration::ZERO, true);
+        let reloader = if core.config.watch && core.config.folder.is_some() {
+            Some(Reloader::start(&core, pace).map_err(HostError::Thread)?)
+        } else {
+            None
+        };
+        Ok(Arc::new(Self { core, reloader: Mutex::new(reloader), events: Mutex::default() }))
+    }
+
+    /// The node has started: scripts reach it, and hear its events. Call it once, inside the tokio runtime.
+    pub fn attach(&self, handle: Handle) {
+        let mut events = handle.subscribe();
+        self.core.link.attach(handle, tokio::runtime::Handle::current());
+        let core = Arc::downgrade(&self.core);
+        let task = tokio::spawn(async move {
+            loop {
+                let event = match events.recv().await {
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(lost)) => {
+                        tracing::warn!(target: "script", "scripts missed {lost} events");
+                        continue;
+                    }
+                    Err(RecvError::Closed) => return,
+                };
+                let Some(core) = core.upgrade() else { return };
+                let stopped = event == Event::Stopped;
+                core.deliver(event);
+                if stopped {
+                    return;
+                }
+            }
+        });
+        if let Some(old) = lock(&self.events).replace(task) {
+            old.abort();
+        }
+    }
+
+    /// Looks at the script folder now, and reloads what changed. For a command, and for tests.
+    pub fn reload(&self) {
+        self.core.reconcile(Instant::now(), Duration::ZERO, false);
+    }
+
+    /// How every script fares, by file.
+    #[must_use]
+    pub fn status(&self) -> Vec<ScriptStatus> {
+        lock(&self.core.entries).iter().map(|(label, entry)| entry.status(label)).collect()
+    }
+
+    /// Ends all scripts. `unload` handlers run, within their budget.
+    pub fn stop(&self) {
+        if let Some(reloader) = lock(&self.reloader).take() {
+            reloader.stop();
+        }
+        if let Some(task) = lock(&self.events).take() {
+            task.abort();
+        }
+        self.core.unload_all();
+        self.core.watchdog.stop();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Core {
+    /// The budgets of a script.
+    pub(super) fn budgets(&self, name: &str) -> Budgets {
+        let own = self.config.scripts.get(name).and_then(|config| config.limits.clone());
+        own.unwrap_or_else(|| self.config.budgets.clone())
+    }
+
+    /// What runs now, in the order of the files.
+    pub(super) fn running(&self) -> Vec<Arc<Shared>> {
+        let entries = lock(&self.entries);
+        entries.values().filter_map(|entry| entry.shared.clone()).filter(|shared| shared.is_running()).collect()
+    }
+
+    /// Every command, sorted by name.
+    pub(super) fn list(&self) -> Vec<CommandInfo> {
+        let mut list: Vec<_> = self
+            .running()
+            .iter()
+            .flat_map(|script| {
+                let registered = script.registered();
+                let info = |spec: &super::shared::CommandSpec| CommandInfo {
+                    name: spec.name.clone(),
+                    aliases: spec.aliases.clone(),
+                    params: spec.params.clone(),
+                    desc: spec.desc.clone(),
+                    place: spec.place,
+                    script: script.label.to_string(),
+                };
+                registered.commands.iter().map(info).collect::<Vec<_>>()
+            })
+            .collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list
+    }
+
+    /// Hands an event to the scripts that want it. Never waits: a script that is too slow misses it.
+    fn deliver(&self, event: Event) {
+        let event = match event {
+            Event::Message(message) => EventData::Message(message),
+            Event::PeerUp(peer) => EventData::PeerUp(peer),
+            Event::PeerDown(peer) => EventData::PeerDown(peer),
+            Event::Gap { chat, missing } => EventData::Gap { chat, missing },
+            _ => return,
+        };
+        // Under the lock, so that an event goes to one generation of a script, never to none or to both.
+        for entry in lock(&self.entries).values() {
+            let Some(script) = &entry.shared else { continue };
+            if worker::is_wanted(script, &event) && !script.inbox.push(Job::Event(event.clone())) {
+                script.missed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The filters of an event, in the order that they run.
+    fn filters(&self, event: EventKind, chat: &str) -> Vec<(Arc<Shared>, HandlerSpec)> {
+        let mut filters = Vec::new();
+        for script in self.running() {
+            if !script.grants.sees(chat) {
+                continue;
+            }
+            let registered = script.registered();
+            for spec in registered.handlers.iter().filter(|spec| spec.wants(event, Some(chat))) {
+                filters.push((Arc::clone(&script), spec.clone()));
+            }
+        }
+        filters.sort_by(|(a, x), (b, y)| {
+            y.priority.total_cmp(&x.priority).then_with(|| a.label.cmp(&b.label)).then(x.id.cmp(&y.id))
+        });
+        filters
+    }
+
+    /// One filter's word, or what counts as it when it is late.
+    async fn ask(&self, script: &Arc<Shared>, spec: &HandlerSpec, subject: Subject) -> FilterAnswer {
+        let (slot, answer) = Slot::awaited();
+        let budgets = &script.budgets;
+        // One handler may be running before it.
+        let patience = Duration::from_millis(budgets.filter_ms + budgets.handler_ms + WALL_GRACE_MS);
+        script.expect(&slot, Some(Instant::now() + patience));
+        if !script.inbox.push_filter(Job::Filter { id: spec.id, subject, slot: slot.clone() }) {
+            slot.answer(Answer::Late);
+        }
+        drop(slot);
+        match answer.await {
+            Ok(Answer::Filter(answer)) => answer,
+            _ if spec.drop_on_error => FilterAnswer::Drop(format!("the filter {} did not answer in time", script.name)),
+            _ => FilterAnswer::Pass,
+        }
+    }
+
+    /// Runs a line.
+    async fn run(&self, line: &str, context: CommandContext) -> CommandResult {
+        let Some(Found { script, spec, rest }) = line::find(line, &self.running()) else {
+            let names: Vec<_> = self.list().into_iter().map(|info| info.name).collect();
+            return CommandResult::Unknown(line::close_names(line, &names));
+        };
+        let (slot, answer) = Slot::awaited();
+        script.expect(&slot, None);
+        let usage = spec.usage();
+        let job = Job::Command { id: spec.id, rest, usage, context, slot: slot.clone() };
+        if !script.inbox.push(job) {
+            return CommandResult::Failed(format!("{} is too busy", script.label));
+        }
+        drop(slot);
+        match answer.await {
+            Ok(Answer::Command(result)) => result,
+            _ => CommandResult::Failed(format!("{} was stopped", script.label)),
+        }
+    }
+
+    /// Completions of a line.
+    fn complete(&self, line: &str, chat: Option<&str>) -> Vec<String> {
+        let scripts = self.running();
+        if let Some(found) = line::find(line, &scripts) {
+            let arguments = match &found.spec.complete {
+                Complete::Words(words) => words.len().max(1),
+                Complete::Function(_) => 1,
+            };
+            if let Some(typed) = line::typed(line, &found.spec, arguments) {
+                let words = match &found.spec.complete {
+                    Complete::Words(words) => words.get(typed.index).map(|words| self.words(words)).unwrap_or_default(),
+                    Complete::Function(id) => ask_words(&found.script, *id, typed.prefix, chat),
+                };
+                let prefix = typed.prefix.to_lowercase();
+                return words
+                    .into_iter()
+                    .filter(|word| word.to_lowercase().starts_with(&prefix))
+                    .map(|word| format!("{}{word}", typed.head))
+                    .collect();
+            }
+        }
+        let prefix = line.trim_start().to_lowercase();
+        self.list().into_iter().map(|info| info.name).filter(|name| name.starts_with(&prefix)).collect()
+    }
+
+    /// What a template stands for.
+    fn words(&self, words: &Words) -> Vec<String> {
+        let node = self.link.node().map(|(handle, _)| handle);
+        match words {
+            Words::Chats => {
+                node.map(|node| node.chats().iter().map(|chat| chat.name.to_string()).collect()).unwrap_or_default()
+            }
+            Words::Peers => {
+                node.map(|node| node.peers().iter().map(|peer| peer.addr.to_string()).collect()).unwrap_or_default()
+            }
+            Words::Commands => self.list().into_iter().map(|info| info.name).collect(),
+            Words::Fixed(words) => words.clone(),
+        }
+    }
+
+    /// Tells the user of something about a script.
+    pub(super) fn say(&self, level: NoticeLevel, name: &str, text: &str) {
+        match level {
+            NoticeLevel::Info => tracing::info!(target: "script", script = name, "{text}"),
+            _ => tracing::warn!(target: "script", script = name, "{text}"),
+        }
+        self.link.notify(level, name, text);
+    }
+}
+
+/// Asks a completion function, without keeping the terminal waiting.
+fn ask_words(script: &Arc<Shared>, id: u32, prefix: &str, chat: Option<&str>) -> Vec<String> {
+    let (slot, answer) = Slot::blocking();
+    let job = Job::Complete { id, prefix: prefix.to_owned(), chat: chat.map(Into::into), slot: slot.clone() };
+    if !script.inbox.push(job) {
+        return Vec::new();
+    }
+    let words = match answer.recv_timeout(Duration::from_millis(COMPLETE_WAIT_MS)) {
+        Ok(Answer::Words(words)) => words,
+        _ => Vec::new(),
+    };
+    slot.answer(Answer::Late);
+    words
+}
+
+impl Hooks for Host {
+    fn on_send<'a>(&'a self, mut draft: Draft) -> BoxFuture<'a, Verdict<Draft>> {
+        Box::pin(async move {
+            for (script, spec) in self.core.filters(EventKind::Send, &draft.chat) {
+                match self.core.ask(&script, &spec, Subject::Send(draft.clone())).await {
+                    FilterAnswer::Pass => {}
+                    FilterAnswer::Replace(text) => draft.text = sanitize::text(&text, FILTERED_TEXT_MAX_BYTES),
+                    FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
+                }
+            }
+            Verdict::Pass(draft)
+        })
+    }
+
+    fn on_receive<'a>(&'a self, mut message: Message) -> BoxFuture<'a, Verdict<Message>> {
+        Box::pin(async move {
+            for (script, spec) in self.core.filters(EventKind::Receive, &message.chat) {
+                match self.core.ask(&script, &spec, Subject::Receive(message.clone())).await {
+                    FilterAnswer::Pass => {}
+                    FilterAnswer::Replace(text) => message.text = sanitize::text(&text, FILTERED_TEXT_MAX_BYTES),
+                    FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
+                }
+            }
+            Verdict::Pass(message)
+        })
+    }
+}
+
+impl Commands for Host {
+    fn list(&self) -> Vec<CommandInfo> {
+        self.core.list()
+    }
+
+    fn complete(&self, line: &str, chat: Option<&str>) -> Vec<String> {
+        self.core.complete(line, chat)
+    }
+
+    fn run<'a>(&'a self, line: &'a str, context: CommandContext) -> BoxFuture<'a, CommandResult> {
+        Box::pin(self.core.run(line, context))
+    }
+}

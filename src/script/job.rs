@@ -1,0 +1,230 @@
+//! What a script's thread is asked to do, what it answers, and the bounded queue between.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use tokio::sync::oneshot;
+
+use super::error::ScriptError;
+use super::meter::lock;
+use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, PeerInfo};
+use rumormill_api::MsgId;
+
+/// Most events that wait for one script; what comes on top is not delivered to it.
+pub(super) const EVENTS_MAX: usize = 256;
+/// Most filter calls that wait for one script; what comes on top is treated as timed out.
+pub(super) const FILTERS_MAX: usize = 64;
+
+/// What a filter said of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum FilterAnswer {
+    Pass,
+    Replace(String),
+    Drop(String),
+}
+
+/// What a script's thread answers.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Filter(FilterAnswer),
+    Command(CommandResult),
+    Words(Vec<String>),
+    Loaded(Result<(), ScriptError>),
+    Saved(Result<Option<serde_json::Value>, ScriptError>),
+    /// Not in time.
+    Late,
+    /// The script is gone or disabled.
+    Gone,
+}
+
+enum Reply {
+    Async(oneshot::Sender<Answer>),
+    Sync(SyncSender<Answer>),
+}
+
+/// Where an answer goes. The first one counts; later ones are ignored.
+#[derive(Clone)]
+pub(super) struct Slot(Arc<Mutex<Option<Reply>>>);
+
+impl Slot {
+    /// For a caller that awaits.
+    pub(super) fn awaited() -> (Self, oneshot::Receiver<Answer>) {
+        let (tx, rx) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(Reply::Async(tx))))), rx)
+    }
+
+    /// For a caller that blocks.
+    pub(super) fn blocking() -> (Self, Receiver<Answer>) {
+        let (tx, rx) = sync_channel(1);
+        (Self(Arc::new(Mutex::new(Some(Reply::Sync(tx))))), rx)
+    }
+
+    /// Answers, if nobody has yet.
+    pub(super) fn answer(&self, answer: Answer) {
+        match lock(&self.0).take() {
+            Some(Reply::Async(tx)) => drop(tx.send(answer)),
+            Some(Reply::Sync(tx)) => drop(tx.try_send(answer)),
+            None => {}
+        }
+    }
+
+    /// Whether someone still waits.
+    pub(super) fn is_open(&self) -> bool {
+        match &*lock(&self.0) {
+            Some(Reply::Async(tx)) => !tx.is_closed(),
+            Some(Reply::Sync(_)) => true,
+            None => false,
+        }
+    }
+}
+
+/// A message on its way through a filter.
+#[derive(Clone, Debug)]
+pub(super) enum Subject {
+    Send(Draft),
+    Receive(Message),
+}
+
+/// What observers hear.
+#[derive(Clone, Debug)]
+pub(super) enum EventData {
+    Message(Message),
+    PeerUp(PeerInfo),
+    PeerDown(PeerInfo),
+    Gap { chat: Arc<str>, missing: usize },
+}
+
+/// What the node said to a waiting call.
+#[derive(Debug)]
+pub(super) enum OpResult {
+    Sent(MsgId),
+    Messages(Vec<Message>),
+    Report(LoadReport),
+    Failed(String),
+}
+
+/// One thing to do.
+pub(super) enum Job {
+    Filter {
+        id: u32,
+        subject: Subject,
+        slot: Slot,
+    },
+    Event(EventData),
+    Command {
+        id: u32,
+        rest: String,
+        usage: String,
+        context: CommandContext,
+        slot: Slot,
+    },
+    Complete {
+        id: u32,
+        prefix: String,
+        chat: Option<Arc<str>>,
+        slot: Slot,
+    },
+    Resume {
+        task: u64,
+        result: OpResult,
+    },
+    /// Runs the `load` observers of a new generation with what the old one saved.
+    Load {
+        saved: Option<serde_json::Value>,
+        slot: Slot,
+    },
+    /// Runs `unload`; events wait from then on.
+    Unload {
+        slot: Slot,
+    },
+    /// The replacement failed: go on as before.
+    Thaw,
+    /// Finishes what is under way, takes nothing new, and ends.
+    Retire,
+}
+
+#[derive(Default)]
+struct Queues {
+    urgent: VecDeque<Job>,
+    normal: VecDeque<Job>,
+    closed: bool,
+}
+
+/// The queue of one script. Filters and answers go before events and commands.
+#[derive(Default)]
+pub(super) struct Inbox {
+    queues: Mutex<Queues>,
+    ready: Condvar,
+}
+
+impl Inbox {
+    /// Adds an event, a command or a completion; false when the queue is full or closed.
+    pub(super) fn push(&self, job: Job) -> bool {
+        let mut queues = lock(&self.queues);
+        if queues.closed || queues.normal.len() >= EVENTS_MAX {
+            return false;
+        }
+        queues.normal.push_back(job);
+        drop(queues);
+        self.ready.notify_one();
+        true
+    }
+
+    /// Adds a filter call; false when the queue is full or closed.
+    pub(super) fn push_filter(&self, job: Job) -> bool {
+        let mut queues = lock(&self.queues);
+        if queues.closed || queues.urgent.len() >= FILTERS_MAX {
+            return false;
+        }
+        queues.urgent.push_back(job);
+        drop(queues);
+        self.ready.notify_one();
+        true
+    }
+
+    /// Adds what the host itself says or answers: its number is bounded by the tasks of the script.
+    pub(super) fn push_urgent(&self, job: Job) {
+        let mut queues = lock(&self.queues);
+        if !queues.closed {
+            queues.urgent.push_back(job);
+        }
+        drop(queues);
+        self.ready.notify_one();
+    }
+
+    /// Waits for the next job; `None` once closed. A frozen script gets only what is urgent.
+    pub(super) fn next(&self, frozen: bool) -> Option<Job> {
+        let mut queues = lock(&self.queues);
+        loop {
+            if queues.closed {
+                return None;
+            }
+            if let Some(job) = queues.urgent.pop_front() {
+                return Some(job);
+            }
+            if !frozen && let Some(job) = queues.normal.pop_front() {
+                return Some(job);
+            }
+            queues = self.ready.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Takes what waits and is not urgent, for the next generation.
+    pub(super) fn take_events(&self) -> Vec<Job> {
+        let mut queues = lock(&self.queues);
+        let (events, other): (Vec<_>, Vec<_>) = queues.normal.drain(..).partition(|job| matches!(job, Job::Event(_)));
+        queues.normal = other.into();
+        events
+    }
+
+    /// Ends it: everything that waits is dropped.
+    pub(super) fn close(&self) {
+        let mut queues = lock(&self.queues);
+        queues.closed = true;
+        queues.urgent.clear();
+        queues.normal.clear();
+        drop(queues);
+        self.ready.notify_all();
+    }
+}

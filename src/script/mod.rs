@@ -1,0 +1,36 @@
+//! The Lua host: commands, filters and observers in Luau.
+//!
+//! One state per script on an OS thread of its own, never a tokio worker. A script that fails, is slow or is hostile
+//! delays neither the flood, nor another script, nor the terminal: queues to scripts are bounded, answers have
+//! deadlines that a watchdog thread keeps, and late answers are ignored.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `api` | what scripts call, one file per namespace |
+//! | `sandbox`, `prelude.luau` | the state, with everything unbounded taken out or bounded |
+//! | `worker`, `job` | a script's thread, its coroutines and its queue |
+//! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
+//! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
+//! | `source`, `reload` | where scripts come from; stage, then swap |
+
+mod api;
+mod bucket;
+mod config;
+mod error;
+mod host;
+mod job;
+mod line;
+mod meter;
+mod reload;
+mod sandbox;
+mod sanitize;
+mod shared;
+mod source;
+mod watchdog;
+mod worker;
+
+pub use config::{Budgets, HostConfig, PERMISSIONS, ScriptConfig};
+pub use error::ScriptError;
+pub use host::{Host, HostError, ScriptStatus};
+pub use reload::Pace;
+pub use shared::ScriptState;

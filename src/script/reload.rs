@@ -1,0 +1,463 @@
+//! Hot reload: stage, then swap.
+//!
+//! Events of the file system are hints: what counts is a hash of the script and of what it required. Directories are
+//! watched, since a watched file goes deaf at the first rename-over; a poll sees what inotify can't (symlinks, network
+//! mounts, a replaced directory).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use notify::{EventKind as FsEvent, RecursiveMode, Watcher};
+
+use super::config::{Grants, ScriptConfig};
+use super::error::ScriptError;
+use super::host::{Core, ScriptStatus};
+use super::job::{Answer, Job, Slot};
+use super::meter::{WALL_GRACE_MS, lock};
+use super::shared::{ScriptState, Shared};
+use super::source::{self, Dependency, FOLDERS, Libraries, Source};
+use super::worker::{self, Start};
+use crate::node::NoticeLevel;
+
+/// The waiting times of the hot reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How long the folder must be quiet after a change.
+    pub quiet: Duration,
+    /// How often it is looked at without any sign.
+    pub poll: Duration,
+    /// How long a file may be missing before its script is unloaded: some editors make it vanish for a moment.
+    pub grace: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { quiet: Duration::from_millis(150), poll: Duration::from_secs(2), grace: Duration::from_millis(500) }
+    }
+}
+
+/// What the host knows of one script file.
+pub(super) struct Entry {
+    /// The generation that runs, or ran last.
+    pub(super) shared: Option<Arc<Shared>>,
+    /// Where the running or last tried source came from.
+    path: Option<PathBuf>,
+    /// What was tried last, successful or not.
+    tried: blake3::Hash,
+    dependencies: Vec<Dependency>,
+    missing_since: Option<Instant>,
+    error: Option<String>,
+}
+
+impl Entry {
+    /// Its status.
+    pub(super) fn status(&self, label: &str) -> ScriptStatus {
+        let stem = label.rsplit('/').next().unwrap_or(label).trim_end_matches(".lua");
+        let shared = self.shared.as_ref();
+        let registered = shared.map(|shared| shared.registered()).unwrap_or_default();
+        let count = |counter: fn(&Shared) -> u64| shared.map_or(0, |shared| counter(shared));
+        ScriptStatus {
+            name: stem.to_owned(),
+            file: label.to_owned(),
+            embedded: self.path.is_none(),
+            state: shared.map_or(ScriptState::Failed, |shared| lock(&shared.state).clone()),
+            generation: count(|shared| shared.generation),
+            memory: shared.map_or(0, |shared| shared.memory.load(Ordering::Relaxed)),
+            calls: count(|shared| shared.calls.load(Ordering::Relaxed)),
+            kills: count(|shared| shared.kills.load(Ordering::Relaxed)),
+            missed: count(|shared| shared.missed.load(Ordering::Relaxed)),
+            handlers: registered.handlers.len(),
+            commands: registered.commands.len(),
+            last_error: self.error.clone().or_else(|| shared.and_then(|shared| lock(&shared.last_error).clone())),
+        }
+    }
+}
+
+/// A staged generation and what it required.
+type Staged = (Result<Arc<Shared>, ScriptError>, Vec<Dependency>);
+
+impl Core {
+    /// Makes what runs agree with what is in the folder. Whether something that is missing is still in its grace.
+    pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool) -> bool {
+        let _one_at_a_time = lock(&self.exchange);
+        let max = self.config.budgets.source_max_bytes;
+        let sources = source::discover(self.config.folder.as_deref(), max);
+        let labels: BTreeSet<String> = sources.keys().chain(lock(&self.entries).keys()).cloned().collect();
+        let mut pending = false;
+        for label in labels {
+            let source = sources.get(&label);
+            // A file that is gone, even if an embedded default is there to return.
+            let vanished = {
+                let mut entries = lock(&self.entries);
+                let entry = entries.get_mut(&label);
+                let path_now = source.and_then(|source| source.path.as_ref());
+                match entry {
+                    Some(entry) if entry.path.is_some() && path_now.is_none() => {
+                        Some(*entry.missing_since.get_or_insert(now))
+                    }
+                    Some(entry) => {
+                        entry.missing_since = None;
+                        None
+                    }
+                    None => None,
+                }
+            };
+            if vanished.is_some_and(|since| now.saturating_duration_since(since) < grace) {
+                pending = true;
+                continue;
+            }
+            match source {
+                Some(source) => self.refresh(source, starting),
+                None => self.remove(&label),
+            }
+        }
+        pending
+    }
+
+    /// Loads or reloads a script if it or what it required changed.
+    fn refresh(&self, source: &Source, starting: bool) {
+        let max = self.budgets(source.name()).source_max_bytes;
+        let hash = source.hash();
+        let (old, known) = {
+            let entries = lock(&self.entries);
+            match entries.get(&source.label) {
+                Some(entry)
+                    if entry.tried == hash
+                        && entry.path == source.path
+                        && source::unchanged(&entry.dependencies, max) =>
+                {
+                    return;
+                }
+                Some(entry) => (entry.shared.clone(), true),
+                None => (None, false),
+            }
+        };
+        let started = Instant::now();
+        let (staged, dependencies) = self.stage(source);
+        let result = staged.and_then(|new| self.swap(old.as_ref(), new));
+        let took = started.elapsed().as_millis();
+        let mut entries = lock(&self.entries);
+        let entry = entries.entry(source.label.clone()).or_insert_with(|| Entry {
+            shared: None,
+            path: None,
+            tried: hash,
+            dependencies: Vec::new(),
+            missing_since: None,
+            error: None,
+        });
+        entry.tried = hash;
+        entry.path.clone_from(&source.path);
+        entry.dependencies = dependencies;
+        entry.missing_since = None;
+        let name = source.name();
+        match result {
+            Ok(new) => {
+                if let Some(old) = &old {
+                    for event in old.inbox.take_events() {
+                        new.inbox.push(event);
+                    }
+                }
+                entry.shared = Some(new);
+                entry.error = None;
+                drop(entries);
+                retire(old.as_ref());
+                if !starting {
+                    let what = match (known, &source.path) {
+                        (true, Some(_)) => "reloaded",
+                        (true, None) => "back to the built-in",
+                        (false, _) => "loaded",
+                    };
+                    self.say(NoticeLevel::Info, name, &format!("{what} {name} ({took} ms)"));
+                }
+            }
+            Err(error) => {
+                let runs = old.as_ref().is_some_and(|old| old.is_running());
+                let text = if runs { format!("{error}; the old one still runs") } else { error.to_string() };
+                entry.error = Some(text.clone());
+                drop(entries);
+                self.say(NoticeLevel::Error, name, &text);
+            }
+        }
+    }
+
+    /// Loads a new generation beside the old one.
+    fn stage(&self, source: &Source) -> Staged {
+        let name = source.name();
+        let budgets = self.budgets(name);
+        let text = match &source.text {
+            Ok(text) if text.len() <= budgets.source_max_bytes => Arc::clone(text),
+            Ok(_) => {
+                let reason = format!("is longer than {} bytes", budgets.source_max_bytes);
+                return (Err(ScriptError::of(&source.label, &reason)), Vec::new());
+            }
+            Err(reason) => return (Err(ScriptError::of(&source.label, reason)), Vec::new()),
+        };
+        let config = self.config.scripts.get(name);
+        let grants = if source::is_embedded(&source.label) {
+            Grants::all(name)
+        } else {
+            Grants::of(name, config.unwrap_or(&ScriptConfig::default()))
+        };
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let settings = config.map(|config| config.settings.clone()).unwrap_or_default();
+        let patience = Duration::from_millis(budgets.load_ms + budgets.stuck_ms + WALL_GRACE_MS + 1_000);
+        let shared = Arc::new(Shared::new(
+            name,
+            &source.label,
+            generation,
+            budgets,
+            grants,
+            settings,
+            Arc::clone(&self.link),
+            Arc::clone(&self.watchdog),
+        ));
+        self.watchdog.watch(&shared);
+        let (slot, answer) = Slot::blocking();
+        shared.expect(&slot, None);
+        let dependencies = Arc::new(Mutex::new(Vec::new()));
+        let start = Start {
+            shared: Arc::clone(&shared),
+            text,
+            libraries: Libraries::of(self.config.folder.as_deref(), source.path.as_deref()),
+            dependencies: Arc::clone(&dependencies),
+            slot,
+        };
+        let result = match worker::spawn(start) {
+            Err(error) => Err(ScriptError::of(&source.label, &format!("no thread for it: {error}"))),
+            Ok(()) => match answer.recv_timeout(patience) {
+                Ok(Answer::Loaded(result)) => result,
+                _ => Err(ScriptError::of(&source.label, "did not load within its budget")),
+            },
+        };
+        let seen = lock(&dependencies).clone();
+        match result {
+            Ok(()) => (Ok(shared), seen),
+            Err(error) => {
+                shared.end(ScriptState::Failed);
+                (Err(error), seen)
+            }
+        }
+    }
+
+    /// Hands over from the old generation to the new: `unload()`, then `load(saved)`. On failure the old one goes on.
+    fn swap(&self, old: Option<&Arc<Shared>>, new: Arc<Shared>) -> Result<Arc<Shared>, ScriptError> {
+        let give_up = |error: ScriptError| {
+            new.end(ScriptState::Failed);
+            if let Some(old) = old {
+                old.inbox.push_urgent(Job::Thaw);
+            }
+            Err(error)
+        };
+        if let Some(error) = self.conflict(&new) {
+            return give_up(error);
+        }
+        let mut saved = None;
+        if let Some(old) = old.filter(|old| old.is_running()) {
+            let budget = old.budgets.handler_ms * 2;
+            match ask(old, budget, |slot| Job::Unload { slot }) {
+                Some(Answer::Saved(Ok(value))) => saved = value,
+                Some(Answer::Saved(Err(error))) => return give_up(error),
+                // A generation that can't even be asked is not worth keeping.
+                _ => {}
+            }
+        }
+        match ask(&new, new.budgets.handler_ms, |slot| Job::Load { saved, slot }) {
+            Some(Answer::Loaded(Ok(()))) => Ok(new),
+            Some(Answer::Loaded(Err(error))) => give_up(error),
+            _ => give_up(ScriptError::of(&new.label, "its \"load\" handler did not end within its budget")),
+        }
+    }
+
+    /// A command that another script has already.
+    fn conflict(&self, new: &Arc<Shared>) -> Option<ScriptError> {
+        let registered = new.registered();
+        for other in self.running().iter().filter(|other| other.label != new.label) {
+            let taken = other.registered();
+            let taken: BTreeSet<&str> = taken
+                .commands
+                .iter()
+                .flat_map(|spec| std::iter::once(&spec.name).chain(&spec.aliases))
+                .map(String::as_str)
+                .collect();
+            for spec in &registered.commands {
+                for name in std::iter::once(&spec.name).chain(&spec.aliases) {
+                    if taken.contains(name.as_str()) {
+                        let reason = format!("the command {name:?} is registered by {} already", other.label);
+                        return Some(ScriptError::of(&new.label, &reason));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Unloads a script whose file is gone.
+    fn remove(&self, label: &str) {
+        let Some(entry) = lock(&self.entries).remove(label) else { return };
+        let Some(shared) = entry.shared else { return };
+        unload(&shared);
+        let name = Arc::clone(&shared.name);
+        retire(Some(&shared));
+        self.say(NoticeLevel::Info, &name, &format!("unloaded {name}"));
+    }
+
+    /// Unloads everything.
+    pub(super) fn unload_all(&self) {
+        let _one_at_a_time = lock(&self.exchange);
+        let entries = std::mem::take(&mut *lock(&self.entries));
+        for shared in entries.into_values().filter_map(|entry| entry.shared) {
+            unload(&shared);
+            shared.end(ScriptState::Stopped);
+        }
+    }
+}
+
+/// Runs a script's `unload` handlers; what they save goes nowhere.
+fn unload(shared: &Arc<Shared>) {
+    if let Some(Answer::Saved(Err(error))) = ask(shared, shared.budgets.handler_ms, |slot| Job::Unload { slot }) {
+        shared.report(&error);
+    }
+}
+
+/// Lets a replaced generation finish what is under way. It hears nothing new: its registrations are not looked up.
+fn retire(shared: Option<&Arc<Shared>>) {
+    if let Some(shared) = shared {
+        shared.inbox.push_urgent(Job::Retire);
+    }
+}
+
+/// Asks a script and waits, on its budget.
+fn ask(shared: &Arc<Shared>, budget_ms: u64, job: impl FnOnce(Slot) -> Job) -> Option<Answer> {
+    let (slot, answer) = Slot::blocking();
+    shared.expect(&slot, None);
+    shared.inbox.push_urgent(job(slot.clone()));
+    drop(slot);
+    // A handler may be running before it.
+    let patience = budget_ms + shared.budgets.handler_ms + 2 * WALL_GRACE_MS + 100;
+    answer.recv_timeout(Duration::from_millis(patience)).ok()
+}
+
+/// The thread that watches the folder.
+pub(super) struct Reloader {
+    hints: Sender<()>,
+    stopped: Arc<AtomicBool>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Reloader {
+    /// Starts it.
+    pub(super) fn start(core: &Arc<Core>, pace: Pace) -> std::io::Result<Self> {
+        let (hints, heard) = channel();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let folder = core.config.folder.clone().unwrap_or_default();
+        let mut watch = Watch::new(folder, hints.clone());
+        watch.refresh();
+        let core = Arc::downgrade(core);
+        let stop = Arc::clone(&stopped);
+        let thread = thread::Builder::new()
+            .name("lua-reload".into())
+            .spawn(move || watch_loop(&core, &mut watch, &heard, &stop, pace))?;
+        Ok(Self { hints, stopped, thread })
+    }
+
+    /// Ends it, and waits for it.
+    pub(super) fn stop(self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        drop(self.hints.send(()));
+        if self.thread.thread().id() != thread::current().id() {
+            drop(self.thread.join());
+        }
+    }
+}
+
+fn watch_loop(core: &Weak<Core>, watch: &mut Watch, heard: &Receiver<()>, stopped: &AtomicBool, pace: Pace) {
+    let mut wait = pace.poll;
+    loop {
+        let hint = heard.recv_timeout(wait);
+        if hint.is_ok() {
+            // Until it is quiet; a folder that never is, is looked at every poll all the same.
+            let latest = Instant::now() + pace.poll.max(pace.quiet);
+            while !stopped.load(Ordering::SeqCst) && Instant::now() < latest {
+                if heard.recv_timeout(pace.quiet) != Ok(()) {
+                    break;
+                }
+            }
+        }
+        if stopped.load(Ordering::SeqCst) || hint == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+        let Some(core) = core.upgrade() else { return };
+        watch.refresh();
+        let pending = core.reconcile(Instant::now(), pace.grace, false);
+        wait = if pending { pace.grace.min(pace.poll) } else { pace.poll };
+    }
+}
+
+/// Watched directories. Re-established when one of them was replaced.
+struct Watch {
+    folder: PathBuf,
+    hints: Sender<()>,
+    watcher: Option<notify::RecommendedWatcher>,
+    watched: Vec<(PathBuf, Identity)>,
+}
+
+/// What tells a directory from one that took its place.
+type Identity = (u64, u64);
+
+impl Watch {
+    fn new(folder: PathBuf, hints: Sender<()>) -> Self {
+        Self { folder, hints, watcher: None, watched: Vec::new() }
+    }
+
+    /// Watches the directories that are there now.
+    fn refresh(&mut self) {
+        let mut wanted = vec![self.folder.clone(), self.folder.join("lib")];
+        for kind in FOLDERS {
+            wanted.push(self.folder.join(kind));
+            wanted.push(self.folder.join(kind).join("lib"));
+        }
+        let now: Vec<_> = wanted.into_iter().filter_map(|path| identity(&path).map(|id| (path, id))).collect();
+        if now == self.watched && self.watcher.is_some() {
+            return;
+        }
+        let hints = self.hints.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Plain reads raise events too: a load must not trigger itself.
+            if !matches!(event, Ok(notify::Event { kind: FsEvent::Access(_), .. })) {
+                drop(hints.send(()));
+            }
+        });
+        self.watcher = match watcher {
+            Ok(mut watcher) => {
+                for (path, _) in &now {
+                    if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
+                        tracing::warn!(target: "script", "{} is only polled: {error}", path.display());
+                    }
+                }
+                Some(watcher)
+            }
+            Err(error) => {
+                tracing::warn!(target: "script", "the script folder is only polled: {error}");
+                None
+            }
+        };
+        self.watched = now;
+    }
+}
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
+    Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|_| (0, 0))
+}

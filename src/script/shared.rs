@@ -1,0 +1,301 @@
+//! What a script's thread, the host and the watchdog share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use super::bucket::Bucket;
+use super::config::{Budgets, Grants};
+use super::error::ScriptError;
+use super::host::Core;
+use super::job::{Answer, Inbox, Slot};
+use super::meter::{Found, Meter, lock};
+use crate::node::{Handle, NoticeLevel, Place};
+
+/// Most notices that wait for the node to start.
+const EARLY_NOTICES_MAX: usize = 64;
+/// Error notices that one script may raise at once, and a second in the long run.
+const ERROR_NOTICES: (f64, f64) = (5.0, 0.2);
+
+/// The way to the node, once there is one.
+#[derive(Default)]
+pub(super) struct Link {
+    node: OnceLock<(Handle, tokio::runtime::Handle)>,
+    early: Mutex<VecDeque<(NoticeLevel, String, String)>>,
+    pub(super) core: OnceLock<Weak<Core>>,
+}
+
+impl Link {
+    /// The node has started.
+    pub(super) fn attach(&self, handle: Handle, runtime: tokio::runtime::Handle) {
+        let _ = self.node.set((handle, runtime));
+        let early: Vec<_> = lock(&self.early).drain(..).collect();
+        for (level, source, text) in early {
+            self.notify(level, &source, &text);
+        }
+    }
+
+    /// The node and its runtime.
+    pub(super) fn node(&self) -> Option<&(Handle, tokio::runtime::Handle)> {
+        self.node.get()
+    }
+
+    /// Tells the user, as soon as there is one.
+    pub(super) fn notify(&self, level: NoticeLevel, source: &str, text: &str) {
+        if let Some((handle, _)) = self.node.get() {
+            handle.notify(level, source, text);
+            return;
+        }
+        let mut early = lock(&self.early);
+        if early.len() < EARLY_NOTICES_MAX {
+            early.push_back((level, source.to_owned(), text.to_owned()));
+        }
+        drop(early);
+    }
+}
+
+/// An event that a script can observe or filter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum EventKind {
+    Send,
+    Receive,
+    Message,
+    PeerUp,
+    PeerDown,
+    Gap,
+    Load,
+    Unload,
+}
+
+impl EventKind {
+    /// Every event and its name.
+    pub(super) const ALL: [(Self, &'static str); 8] = [
+        (Self::Send, "send"),
+        (Self::Receive, "receive"),
+        (Self::Message, "message"),
+        (Self::PeerUp, "peer:up"),
+        (Self::PeerDown, "peer:down"),
+        (Self::Gap, "gap"),
+        (Self::Load, "load"),
+        (Self::Unload, "unload"),
+    ];
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("?", |(_, name)| name)
+    }
+}
+
+/// One registered handler.
+#[derive(Clone, Debug)]
+pub(super) struct HandlerSpec {
+    pub(super) id: u32,
+    pub(super) event: EventKind,
+    pub(super) priority: f64,
+    pub(super) chat: Option<String>,
+    pub(super) once: bool,
+    pub(super) drop_on_error: bool,
+    pub(super) synced: bool,
+    pub(super) bots: bool,
+}
+
+impl HandlerSpec {
+    /// Whether it is for this chat.
+    pub(super) fn wants(&self, event: EventKind, chat: Option<&str>) -> bool {
+        self.event == event && (self.chat.is_none() || self.chat.as_deref() == chat)
+    }
+}
+
+/// What completes one argument.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Words {
+    Chats,
+    Peers,
+    Commands,
+    Fixed(Vec<String>),
+}
+
+/// How a command's arguments are completed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Complete {
+    Words(Vec<Words>),
+    /// A Lua function.
+    Function(u32),
+}
+
+/// One registered command.
+#[derive(Clone, Debug)]
+pub(super) struct CommandSpec {
+    pub(super) id: u32,
+    pub(super) name: String,
+    pub(super) aliases: Vec<String>,
+    pub(super) params: String,
+    pub(super) desc: String,
+    pub(super) place: Place,
+    pub(super) complete: Complete,
+}
+
+impl CommandSpec {
+    /// How it is called.
+    pub(super) fn usage(&self) -> String {
+        format!("usage: {} {}", self.name, self.params).trim_end().to_owned()
+    }
+}
+
+/// Everything that one generation of a script registered.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Registered {
+    pub(super) commands: Vec<CommandSpec>,
+    pub(super) handlers: Vec<HandlerSpec>,
+}
+
+/// Whether a script runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScriptState {
+    /// It runs.
+    Running,
+    /// It failed to load and no earlier version runs.
+    Failed,
+    /// It was disabled, for this reason, until its file changes.
+    Disabled(String),
+    /// It was unloaded or replaced.
+    Stopped,
+}
+
+/// One generation of one script.
+pub(super) struct Shared {
+    pub(super) name: Arc<str>,
+    pub(super) label: Arc<str>,
+    pub(super) generation: u64,
+    pub(super) budgets: Budgets,
+    pub(super) grants: Grants,
+    pub(super) settings: std::collections::BTreeMap<String, serde_json::Value>,
+    pub(super) link: Arc<Link>,
+    pub(super) watchdog: Arc<super::watchdog::Watchdog>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) inbox: Inbox,
+    pub(super) registered: Mutex<Arc<Registered>>,
+    pub(super) state: Mutex<ScriptState>,
+    pub(super) last_error: Mutex<Option<String>>,
+    pub(super) calls: AtomicU64,
+    pub(super) kills: AtomicU64,
+    pub(super) memory: AtomicUsize,
+    pub(super) missed: AtomicU64,
+    waiting: Mutex<Vec<(Option<Instant>, Slot)>>,
+    notices: Mutex<Bucket>,
+}
+
+impl Shared {
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn new(
+        name: &str,
+        label: &str,
+        generation: u64,
+        budgets: Budgets,
+        grants: Grants,
+        settings: std::collections::BTreeMap<String, serde_json::Value>,
+        link: Arc<Link>,
+        watchdog: Arc<super::watchdog::Watchdog>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            label: label.into(),
+            generation,
+            budgets,
+            grants,
+            settings,
+            link,
+            watchdog,
+            meter: Arc::default(),
+            inbox: Inbox::default(),
+            registered: Mutex::default(),
+            state: Mutex::new(ScriptState::Running),
+            last_error: Mutex::default(),
+            calls: AtomicU64::new(0),
+            kills: AtomicU64::new(0),
+            memory: AtomicUsize::new(0),
+            missed: AtomicU64::new(0),
+            waiting: Mutex::default(),
+            notices: Mutex::new(Bucket::new(ERROR_NOTICES.0, ERROR_NOTICES.1, Instant::now())),
+        }
+    }
+
+    /// What it has registered now; nothing once it doesn't run.
+    pub(super) fn registered(&self) -> Arc<Registered> {
+        Arc::clone(&lock(&self.registered))
+    }
+
+    /// Whether it runs.
+    pub(super) fn is_running(&self) -> bool {
+        *lock(&self.state) == ScriptState::Running
+    }
+
+    /// Someone waits for an answer, at most until then.
+    pub(super) fn expect(&self, slot: &Slot, deadline: Option<Instant>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.retain(|(_, slot)| slot.is_open());
+        waiting.push((deadline, slot.clone()));
+        drop(waiting);
+        self.watchdog.wake();
+        if !self.is_running() {
+            slot.answer(Answer::Gone);
+        }
+    }
+
+    /// A script's error, for the log and for the user (not more often than they can read).
+    pub(super) fn report(&self, error: &ScriptError) {
+        let text = error.to_string();
+        tracing::warn!(target: "script", script = %self.name, "{text}");
+        *lock(&self.last_error) = Some(text.clone());
+        if lock(&self.notices).take(Instant::now()) {
+            self.link.notify(NoticeLevel::Error, &self.name, &text);
+        }
+    }
+
+    /// Ends this generation: nothing more is delivered, who waits gets an answer. The first reason counts.
+    pub(super) fn end(&self, state: ScriptState) -> bool {
+        let mut now = lock(&self.state);
+        if *now != ScriptState::Running {
+            return false;
+        }
+        *now = state;
+        drop(now);
+        *lock(&self.registered) = Arc::default();
+        self.inbox.close();
+        for (_, slot) in lock(&self.waiting).drain(..) {
+            slot.answer(Answer::Gone);
+        }
+        true
+    }
+
+    /// Ends it because it misbehaved, and says so.
+    pub(super) fn disable(&self, reason: &str) {
+        if self.end(ScriptState::Disabled(reason.to_owned())) {
+            let text = format!("{}: disabled until its file changes: {reason}", self.label);
+            tracing::warn!(target: "script", script = %self.name, "{text}");
+            *lock(&self.last_error) = Some(text.clone());
+            self.link.notify(NoticeLevel::Error, &self.name, &text);
+        }
+    }
+
+    /// The watchdog looks in: kills what is late, answers for it, gives up on what is stuck. Whether there is anything
+    /// to look after.
+    pub(super) fn look(&self, now: Instant) -> bool {
+        let mut waiting = lock(&self.waiting);
+        waiting.retain(|(deadline, slot)| {
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                slot.answer(Answer::Late);
+            }
+            slot.is_open()
+        });
+        let someone_waits = waiting.iter().any(|(deadline, _)| deadline.is_some());
+        drop(waiting);
+        let found = self.meter.look(now, Duration::from_millis(self.budgets.stuck_ms));
+        if found == Found::Stuck && self.is_running() {
+            self.kills.fetch_add(1, Ordering::Relaxed);
+            self.disable("a call did not stop and its thread was abandoned");
+        }
+        (found == Found::Busy && self.is_running()) || someone_waits
+    }
+}

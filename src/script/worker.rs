@@ -1,0 +1,570 @@
+//! A script's thread: its state, its handlers as coroutines, each call on its budget.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
+use serde_json::Value as Json;
+
+use super::api::{self, Actions, Api, Mode, Op};
+use super::error::ScriptError;
+use super::job::{Answer, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
+use super::meter::lock;
+use super::sandbox::{OUT_OF_TIME, Sandbox, first};
+use super::sanitize;
+use super::shared::{EventKind, HandlerSpec, ScriptState, Shared};
+use super::source::{Dependency, Libraries};
+use crate::node::{CommandContext, CommandResult, SendOptions};
+
+/// Most handlers and commands of one script that are under way at once.
+pub(super) const TASKS_MAX: usize = 64;
+/// Stack of a script's thread, in bytes: what nested calls between Lua and Rust can need at their limit.
+const THREAD_STACK_BYTES: usize = 8 << 20;
+/// Longest reason of a filter and longest answer of a command, in bytes.
+const ANSWER_MAX_BYTES: usize = 4_096;
+
+/// What a thread begins with.
+pub(super) struct Start {
+    pub(super) shared: Arc<Shared>,
+    pub(super) text: Arc<str>,
+    pub(super) libraries: Libraries,
+    pub(super) dependencies: Arc<Mutex<Vec<Dependency>>>,
+    pub(super) slot: Slot,
+}
+
+/// Starts a script's thread. The slot gets [`Answer::Loaded`].
+pub(super) fn spawn(start: Start) -> std::io::Result<()> {
+    let name = format!("lua {}", start.shared.name);
+    std::thread::Builder::new().name(name).stack_size(THREAD_STACK_BYTES).spawn(move || {
+        let shared = Arc::clone(&start.shared);
+        if catch_unwind(AssertUnwindSafe(|| run(start))).is_err() {
+            shared.disable("the host failed while it ran this script");
+        }
+    })?;
+    Ok(())
+}
+
+fn run(start: Start) {
+    let Start { shared, text, libraries, dependencies, slot } = start;
+    shared.meter.measure_this_thread();
+    let mut worker = match Worker::load(&shared, &text, libraries, dependencies) {
+        Ok(worker) => worker,
+        Err(error) => {
+            slot.answer(Answer::Loaded(Err(error)));
+            shared.end(ScriptState::Failed);
+            return;
+        }
+    };
+    drop(text);
+    worker.api.publish();
+    slot.answer(Answer::Loaded(Ok(())));
+    while let Some(job) = shared.inbox.next(worker.frozen) {
+        worker.handle(job);
+        if worker.retiring && worker.tasks.is_empty() {
+            break;
+        }
+    }
+    shared.end(ScriptState::Stopped);
+}
+
+/// Why a handler runs, and who waits for its end.
+enum Purpose {
+    Observer(EventKind),
+    Load(Slot),
+    Command { slot: Slot, usage: String, actions: Rc<RefCell<Option<Actions>>> },
+}
+
+/// A handler under way.
+struct Task {
+    thread: Thread,
+    spent: Duration,
+    purpose: Purpose,
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    api: Rc<Api>,
+    sandbox: Sandbox,
+    tasks: HashMap<u64, Task>,
+    next_task: u64,
+    kills_in_row: u32,
+    frozen: bool,
+    retiring: bool,
+}
+
+impl Worker {
+    fn load(
+        shared: &Arc<Shared>,
+        text: &str,
+        libraries: Libraries,
+        dependencies: Arc<Mutex<Vec<Dependency>>>,
+    ) -> Result<Self, ScriptError> {
+        let failed = |error: mlua::Error| ScriptError::from_lua(&shared.label, &error);
+        let sandbox = Sandbox::open(&shared.meter).map_err(failed)?;
+        let api = Api::install(&sandbox, Arc::clone(shared)).map_err(failed)?;
+        let require = require_function(&sandbox.lua, shared, libraries, dependencies).map_err(failed)?;
+        sandbox.lua.globals().raw_set("require", require).map_err(failed)?;
+        sandbox.close(shared.budgets.memory_max_bytes).map_err(failed)?;
+        let mut worker = Self {
+            shared: Arc::clone(shared),
+            api,
+            sandbox,
+            tasks: HashMap::new(),
+            next_task: 0,
+            kills_in_row: 0,
+            frozen: false,
+            retiring: false,
+        };
+        let budget = Duration::from_millis(shared.budgets.load_ms);
+        let name = format!("@{}", shared.label);
+        worker.metered(Mode::Loading, budget, |lua, _| {
+            lua.load(text).set_name(name).set_mode(mlua::chunk::ChunkMode::Text).exec()
+        })?;
+        Ok(worker)
+    }
+
+    /// Runs one piece of Lua on a budget.
+    fn metered<T>(
+        &mut self,
+        mode: Mode,
+        budget: Duration,
+        call: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<T>,
+    ) -> Result<T, ScriptError> {
+        self.timed(mode, budget, call).0
+    }
+
+    /// The same, with how long it ran.
+    fn timed<T>(
+        &mut self,
+        mode: Mode,
+        budget: Duration,
+        call: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<T>,
+    ) -> (Result<T, ScriptError>, Duration) {
+        self.api.mode.set(mode);
+        self.shared.meter.begin(budget);
+        self.shared.watchdog.wake();
+        let result = call(&self.sandbox.lua, &self.api);
+        let (spent, killed) = self.shared.meter.end();
+        self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        let out_of_memory = matches!(&result, Err(error) if is_memory_error(error));
+        let result = match result {
+            Ok(_) if killed => Err(ScriptError::of(&self.shared.label, OUT_OF_TIME)),
+            Ok(value) => Ok(value),
+            Err(error) => Err(ScriptError::from_lua(&self.shared.label, &error)),
+        };
+        if killed || out_of_memory {
+            drop(self.sandbox.lua.gc_collect());
+            self.shared.kills.fetch_add(1, Ordering::Relaxed);
+            self.kills_in_row += 1;
+            if self.kills_in_row >= self.shared.budgets.kills_max {
+                let reason = format!("{} calls in a row went past their budget", self.kills_in_row);
+                self.shared.disable(&reason);
+            }
+        } else {
+            self.kills_in_row = 0;
+        }
+        self.shared.memory.store(self.sandbox.lua.used_memory(), Ordering::Relaxed);
+        (result, spent)
+    }
+
+    fn handler_budget(&self) -> Duration {
+        Duration::from_millis(self.shared.budgets.handler_ms)
+    }
+
+    fn handle(&mut self, job: Job) {
+        match job {
+            Job::Filter { id, subject, slot } => {
+                if slot.is_open() {
+                    let answer = self.filter(id, &subject);
+                    slot.answer(Answer::Filter(answer));
+                }
+            }
+            Job::Event(event) => self.event(&event),
+            Job::Command { id, rest, usage, context, slot } => self.command(id, rest, usage, context, slot),
+            Job::Complete { id, prefix, chat, slot } => {
+                if slot.is_open() {
+                    let words = self.complete(id, &prefix, chat.as_deref());
+                    slot.answer(Answer::Words(words));
+                }
+            }
+            Job::Resume { task, result } => self.resume(task, result),
+            Job::Load { saved, slot } => self.run_load(saved, &slot),
+            Job::Unload { slot } => {
+                self.frozen = true;
+                let saved = self.unload();
+                slot.answer(Answer::Saved(saved));
+            }
+            Job::Thaw => self.frozen = false,
+            Job::Retire => {
+                self.frozen = false;
+                self.retiring = true;
+            }
+        }
+    }
+
+    /// A filter's word on a message.
+    fn filter(&mut self, id: u32, subject: &Subject) -> FilterAnswer {
+        let spec = self.api.snapshot().handlers.into_iter().find(|spec| spec.id == id);
+        let (Some(function), Some(spec)) = (self.api.function(id), spec) else { return FilterAnswer::Pass };
+        if spec.once {
+            self.api.forget(id);
+        }
+        let budget = Duration::from_millis(self.shared.budgets.filter_ms);
+        let result = self.metered(Mode::Filter, budget, |lua, api| {
+            let table = match subject {
+                Subject::Send(draft) => api::draft_table(lua, draft)?,
+                Subject::Receive(message) => api::message_table(lua, api, message)?,
+            };
+            let values: MultiValue = function.call(table)?;
+            filter_answer(spec.event, &values)
+        });
+        match result {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.shared.report(&error);
+                if spec.drop_on_error {
+                    FilterAnswer::Drop(format!("the filter {} failed", self.shared.name))
+                } else {
+                    FilterAnswer::Pass
+                }
+            }
+        }
+    }
+
+    /// Runs the observers of an event.
+    fn event(&mut self, event: &EventData) {
+        for spec in self.api.snapshot().handlers.iter().filter(|spec| wants(spec, event)) {
+            let Some(function) = self.api.function(spec.id) else { continue };
+            if spec.once {
+                self.api.forget(spec.id);
+            }
+            self.start(&function, Purpose::Observer(spec.event), |lua, api| match event {
+                EventData::Message(message) => api::message_table(lua, api, message)?.into_lua_multi(lua),
+                EventData::PeerUp(peer) | EventData::PeerDown(peer) => api::peer_table(lua, peer)?.into_lua_multi(lua),
+                EventData::Gap { chat, missing } => api::gap_args(lua, chat, *missing)?.into_lua_multi(lua),
+            });
+            if !self.shared.is_running() {
+                return;
+            }
+        }
+    }
+
+    fn command(&mut self, id: u32, rest: String, usage: String, context: CommandContext, slot: Slot) {
+        let ready = {
+            let commands = self.api.commands.borrow();
+            match commands.get(&id) {
+                None => Err("the command is gone".to_owned()),
+                Some(command) => {
+                    let wait = command.last.get().map_or(0.0, |last| command.cooldown - last.elapsed().as_secs_f64());
+                    if wait > 0.0 {
+                        Err(format!("wait {} s", wait.ceil()))
+                    } else {
+                        command.last.set(Some(Instant::now()));
+                        Ok(command.run.clone())
+                    }
+                }
+            }
+        };
+        let run = match ready {
+            Ok(run) => run,
+            Err(reason) => return slot.answer(Answer::Command(CommandResult::Failed(reason))),
+        };
+        let actions = Actions::new(context);
+        let seen = Rc::clone(&actions);
+        self.start(&run, Purpose::Command { slot, usage, actions }, move |lua, api| {
+            let ctx = api::context_table(lua, api, &seen)?;
+            let args = lua.create_table()?;
+            for word in rest.split_whitespace() {
+                args.raw_push(word)?;
+            }
+            args.raw_set("rest", rest.as_str())?;
+            (ctx, args).into_lua_multi(lua)
+        });
+    }
+
+    fn complete(&mut self, id: u32, prefix: &str, chat: Option<&str>) -> Vec<String> {
+        let Some(function) = self.api.function(id) else { return Vec::new() };
+        let result = self.metered(Mode::Completing, self.handler_budget(), |lua, api| {
+            let ctx = lua.create_table()?;
+            ctx.raw_set("chat", chat.filter(|chat| api.shared.grants.sees(chat)))?;
+            let value: Value = function.call((ctx, prefix))?;
+            api::completion_words(&value).map_err(refused)
+        });
+        result.unwrap_or_else(|error| {
+            self.shared.report(&error);
+            Vec::new()
+        })
+    }
+
+    /// The `load` observers, with what the generation before saved.
+    fn run_load(&mut self, saved: Option<Json>, slot: &Slot) {
+        let handlers = self.api.snapshot().handlers;
+        for spec in handlers.iter().filter(|spec| spec.event == EventKind::Load) {
+            let Some(function) = self.api.function(spec.id) else { continue };
+            let saved = saved.clone();
+            self.start(&function, Purpose::Load(slot.clone()), move |lua, _| match &saved {
+                Some(saved) => api::to_lua(lua, saved)?.into_lua_multi(lua),
+                None => Value::Nil.into_lua_multi(lua),
+            });
+        }
+        // A failure has answered already; a handler that waits for the node has loaded.
+        slot.answer(Answer::Loaded(Ok(())));
+    }
+
+    /// The `unload` handlers; what the last one returns is saved.
+    fn unload(&mut self) -> Result<Option<Json>, ScriptError> {
+        let mut saved = None;
+        let handlers = self.api.snapshot().handlers;
+        for spec in handlers.iter().filter(|spec| spec.event == EventKind::Unload) {
+            let Some(function) = self.api.function(spec.id) else { continue };
+            let value = self.metered(Mode::Unloading, self.handler_budget(), |_, _| {
+                let value: Value = function.call(())?;
+                if value.is_nil() {
+                    return Ok(None);
+                }
+                let json = api::from_lua(&value, 0, &mut 0)
+                    .map_err(|reason| mlua::Error::runtime(format!("what \"unload\" returned: {reason}")))?;
+                Ok(Some(json))
+            })?;
+            saved = value.or(saved);
+        }
+        Ok(saved)
+    }
+
+    /// Starts a handler as a coroutine.
+    fn start(
+        &mut self,
+        function: &Function,
+        purpose: Purpose,
+        args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
+    ) {
+        if self.tasks.len() >= TASKS_MAX {
+            let reason = format!("more than {TASKS_MAX} handlers are under way");
+            return self.fail(purpose, &ScriptError::of(&self.shared.label, &reason));
+        }
+        let thread = match self.sandbox.lua.create_thread(function.clone()) {
+            Ok(thread) => thread,
+            Err(error) => return self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
+        };
+        self.step(Task { thread, spent: Duration::ZERO, purpose }, args);
+    }
+
+    /// The node has answered a waiting call.
+    fn resume(&mut self, id: u64, result: OpResult) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.step(task, move |lua, api| {
+            let value = match result {
+                OpResult::Sent(id) => Value::String(lua.create_string(id.to_string())?),
+                OpResult::Messages(messages) => {
+                    let list = lua.create_table_with_capacity(messages.len(), 0)?;
+                    for message in &messages {
+                        list.raw_push(api::message_table(lua, api, message)?)?;
+                    }
+                    Value::Table(list)
+                }
+                OpResult::Report(report) => Value::Table(api::report_table(lua, &report)?),
+                OpResult::Failed(reason) => return (true, Value::Nil, reason).into_lua_multi(lua),
+            };
+            (true, value).into_lua_multi(lua)
+        });
+    }
+
+    /// Runs a handler until it ends or waits for the node.
+    fn step(&mut self, mut task: Task, args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>) {
+        let budget = self.handler_budget().saturating_sub(task.spent);
+        let thread = task.thread.clone();
+        let (result, spent) = self.timed(Mode::Task, budget, |lua, api| {
+            let args = args(lua, api)?;
+            let values: MultiValue = thread.resume(args)?;
+            Ok((values, thread.is_resumable()))
+        });
+        task.spent += spent;
+        match result {
+            Ok((values, false)) => self.finish(task.purpose, &values),
+            Ok((values, true)) => {
+                let op = self.api.pending.borrow_mut().take();
+                let waits = matches!(first(&values), Value::Table(token) if token == self.sandbox.request);
+                match op {
+                    Some(op) if waits => self.submit(op, task),
+                    _ => {
+                        let reason = "a handler yielded without waiting for anything";
+                        self.fail(task.purpose, &ScriptError::of(&self.shared.label, reason));
+                    }
+                }
+            }
+            Err(error) => self.fail(task.purpose, &error),
+        }
+        self.api.pending.borrow_mut().take();
+    }
+
+    /// Hands a request to the node; its answer comes back as a job.
+    fn submit(&mut self, op: Op, task: Task) {
+        self.next_task += 1;
+        let id = self.next_task;
+        self.tasks.insert(id, task);
+        let shared = Arc::clone(&self.shared);
+        let Some((handle, runtime)) = self.shared.link.node() else {
+            let result = OpResult::Failed("the node has not started".to_owned());
+            return shared.inbox.push_urgent(Job::Resume { task: id, result });
+        };
+        let handle = handle.clone();
+        runtime.spawn(async move {
+            let result = match op {
+                Op::Send { chat, text, reply_to } => {
+                    let options = SendOptions { reply_to, script: Some(Arc::clone(&shared.name)) };
+                    handle.send(&chat, &text, options).await.map(OpResult::Sent)
+                }
+                Op::History { chat, query } => handle.history(&chat, query).await.map(OpResult::Messages),
+                Op::LoadHistory { chat } => handle.load_history(&chat).await.map(OpResult::Report),
+            };
+            let result = result.unwrap_or_else(|error| OpResult::Failed(error.to_string()));
+            shared.inbox.push_urgent(Job::Resume { task: id, result });
+        });
+    }
+
+    fn finish(&mut self, purpose: Purpose, values: &MultiValue) {
+        if let Purpose::Command { slot, usage, actions } = purpose {
+            actions.borrow_mut().take();
+            slot.answer(Answer::Command(command_result(values, usage)));
+        }
+    }
+
+    fn fail(&mut self, purpose: Purpose, error: &ScriptError) {
+        match purpose {
+            Purpose::Observer(event) => {
+                let error =
+                    ScriptError { reason: format!("{} (in {:?})", error.reason, event.name()), ..error.clone() };
+                self.shared.report(&error);
+            }
+            Purpose::Load(slot) => slot.answer(Answer::Loaded(Err(error.clone()))),
+            Purpose::Command { slot, actions, .. } => {
+                actions.borrow_mut().take();
+                *lock(&self.shared.last_error) = Some(error.to_string());
+                tracing::warn!(target: "script", script = %self.shared.name, "{error}");
+                slot.answer(Answer::Command(CommandResult::Failed(error.to_string())));
+            }
+        }
+    }
+}
+
+/// `require`: a module of the script's own `lib/` or the shared one, run once.
+fn require_function(
+    lua: &Lua,
+    shared: &Arc<Shared>,
+    libraries: Libraries,
+    dependencies: Arc<Mutex<Vec<Dependency>>>,
+) -> mlua::Result<Function> {
+    let max = shared.budgets.source_max_bytes;
+    let loaded = lua.create_table()?;
+    let loading = RefCell::new(Vec::<String>::new());
+    lua.create_function(move |lua, name: mlua::LuaString| {
+        let name = name.to_str()?.to_owned();
+        let cached: Value = loaded.raw_get(name.as_str())?;
+        if !cached.is_nil() {
+            return Ok(cached);
+        }
+        if loading.borrow().contains(&name) {
+            return Err(mlua::Error::runtime(format!("require: module {name:?} requires itself")));
+        }
+        let (label, text) = libraries
+            .find(&name, max, &mut lock(&dependencies))
+            .map_err(|reason| mlua::Error::runtime(format!("require: {reason}")))?;
+        loading.borrow_mut().push(name.clone());
+        let chunk = lua.load(&*text).set_name(format!("@{label}")).set_mode(mlua::chunk::ChunkMode::Text);
+        let result = chunk.eval::<Value>();
+        loading.borrow_mut().pop();
+        let value = match result? {
+            Value::Nil => Value::Boolean(true),
+            value => value,
+        };
+        loaded.raw_set(name, &value)?;
+        Ok(value)
+    })
+}
+
+/// Whether an observer is for this event.
+fn wants(spec: &HandlerSpec, event: &EventData) -> bool {
+    match event {
+        EventData::Message(message) => {
+            spec.wants(EventKind::Message, Some(&message.chat))
+                && (spec.synced || !message.synced)
+                && (!message.bot || (spec.bots && !message.mine))
+        }
+        EventData::PeerUp(_) => spec.event == EventKind::PeerUp,
+        EventData::PeerDown(_) => spec.event == EventKind::PeerDown,
+        EventData::Gap { chat, .. } => spec.wants(EventKind::Gap, Some(chat)),
+    }
+}
+
+/// Whether a script wants an event at all.
+pub(super) fn is_wanted(shared: &Shared, event: &EventData) -> bool {
+    let seen = match event {
+        EventData::Message(message) => shared.grants.sees(&message.chat),
+        EventData::Gap { chat, .. } => shared.grants.sees(chat),
+        _ => true,
+    };
+    seen && shared.registered().handlers.iter().any(|spec| wants(spec, event))
+}
+
+/// What a filter returned: nil passes, false drops, a message replaces.
+fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Result<FilterAnswer> {
+    match first(values) {
+        Value::Nil => Ok(FilterAnswer::Pass),
+        Value::Boolean(false) => {
+            let reason = match values.get(1) {
+                Some(Value::String(reason)) => sanitize::line(&reason.to_string_lossy(), ANSWER_MAX_BYTES),
+                _ => "a filter dropped it".to_owned(),
+            };
+            Ok(FilterAnswer::Drop(reason))
+        }
+        Value::Table(message) => match message.raw_get::<Value>("text")? {
+            Value::String(text) => Ok(FilterAnswer::Replace(text.to_string_lossy())),
+            other => Err(mlua::Error::runtime(format!(
+                "the text of the message that a {:?} filter returns must be a string, got {}",
+                event.name(),
+                super::sandbox::type_name(&other)
+            ))),
+        },
+        other => Err(mlua::Error::runtime(format!(
+            "a {:?} filter must return nil, false or a message, got {}",
+            event.name(),
+            super::sandbox::type_name(&other)
+        ))),
+    }
+}
+
+/// What a command returned: `ok, text`; false alone shows the usage.
+fn command_result(values: &MultiValue, usage: String) -> CommandResult {
+    let text = match values.get(1) {
+        Some(Value::String(text)) => Some(sanitize::text(&text.to_string_lossy(), ANSWER_MAX_BYTES)),
+        _ => None,
+    };
+    match (first(values), text) {
+        (Value::Boolean(false), None) => CommandResult::Usage(usage),
+        (Value::Boolean(false), Some(text)) => CommandResult::Failed(text),
+        (_, text) => CommandResult::Done(text),
+    }
+}
+
+/// Whether Lua ran out of its memory.
+fn is_memory_error(error: &mlua::Error) -> bool {
+    match error {
+        mlua::Error::MemoryError(_) => true,
+        mlua::Error::CallbackError { cause, .. } | mlua::Error::WithContext { cause, .. } => is_memory_error(cause),
+        mlua::Error::RuntimeError(text) => text.contains("not enough memory"),
+        _ => false,
+    }
+}
+
+/// A refusal as Lua's error.
+fn refused(refusal: api::Refusal) -> mlua::Error {
+    match refusal {
+        api::Refusal::Say(reason) => mlua::Error::runtime(reason),
+        api::Refusal::Lua(error) => error,
+    }
+}

@@ -1,0 +1,185 @@
+//! Filters and observers.
+#![cfg(feature = "luau")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod script_support;
+
+use rumormill::node::{Event, Hooks, Message, NodeError, SendOptions, Verdict};
+use rumormill::script::{HostConfig, ScriptConfig};
+use script_support::{Bench, message, peer};
+
+async fn receive(bench: &Bench, text: &str) -> Verdict<Message> {
+    bench.host.on_receive(message("study", text)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_pass_drop_and_replace_in_the_order_of_priority() {
+    let bench = Bench::new(&[
+        ("hooks/a.lua", r#"rumor.on("receive", function(msg) msg.text = msg.text .. "a" return msg end)"#),
+        (
+            "hooks/b.lua",
+            r#"
+            rumor.on("receive", function(msg) msg.text = msg.text .. "b" return msg end, { priority = 5 })
+            rumor.on("receive", function(msg) if msg.text:find("spam", 1, true) then return false, "spam" end end,
+                { priority = -1 })
+            rumor.on("receive", function(msg) msg.text = "wrong chat" return msg end, { chat = "friends" })
+            "#,
+        ),
+    ]);
+    let Verdict::Pass(passed) = receive(&bench, "x").await else { panic!() };
+    assert_eq!(passed, Message { text: "xba".into(), ..message("study", "x") });
+    assert_eq!(receive(&bench, "spam").await, Verdict::Drop("spam".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn send_filters_veto_and_change() {
+    let mut bench = Bench::new(&[(
+        "hooks/out.lua",
+        r#"
+        rumor.on("send", function(msg)
+            if msg.text == "secret" then return false, "not that" end
+            if msg.text == "wave" then msg.text = "o/" return msg end
+        end)
+        "#,
+    )]);
+    let error = bench.handle.send("study", "secret", SendOptions::default()).await.unwrap_err();
+    assert_eq!(error, NodeError::Vetoed("not that".into()));
+    bench.handle.send("study", "wave", SendOptions::default()).await.unwrap();
+    assert_eq!(bench.next_sent().await.text, "o/");
+    bench.handle.send("study", "plain", SendOptions::default()).await.unwrap();
+    assert_eq!(bench.next_sent().await.text, "plain");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_that_fails_or_is_late_passes_unless_it_says_drop() {
+    let mut bench = Bench::new(&[
+        ("hooks/error.lua", r#"rumor.on("receive", function(msg) if msg.text == "error" then error("oops") end end)"#),
+        ("hooks/loop.lua", r#"rumor.on("receive", function(msg) while msg.text == "loop" do end end)"#),
+        (
+            "hooks/strict.lua",
+            r#"rumor.on("receive", function(msg) while msg.text == "strict" do end end, { on_error = "drop" })"#,
+        ),
+        (
+            "hooks/wait.lua",
+            r#"rumor.on("receive", function(msg) if msg.text == "wait" then rumor.chat("study"):send("x") end end)"#,
+        ),
+        ("hooks/odd.lua", r#"rumor.on("receive", function(msg) if msg.text == "odd" then return 5 end end)"#),
+    ]);
+    assert!(matches!(receive(&bench, "error").await, Verdict::Pass(_)));
+    assert!(bench.notice("oops").await.starts_with("hooks/error.lua:1: oops"));
+    assert!(matches!(receive(&bench, "loop").await, Verdict::Pass(_)));
+    assert!(bench.notice("budget").await.starts_with("hooks/loop.lua:1: ran longer"));
+    assert_eq!(receive(&bench, "strict").await, Verdict::Drop("the filter strict failed".into()));
+    assert!(matches!(receive(&bench, "wait").await, Verdict::Pass(_)));
+    assert!(bench.notice("must not wait").await.contains("chat:send: a filter must not wait"));
+    assert!(matches!(receive(&bench, "odd").await, Verdict::Pass(_)));
+    assert!(bench.notice("got number").await.contains("\"receive\" filter must return nil, false or a message"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn observers_hear_and_answer() {
+    let mut bench = Bench::new(&[(
+        "bots/ear.lua",
+        r#"
+        local here = rumor.chat("study")
+        rumor.on("load", function(saved) here:send("loaded " .. tostring(saved)) end)
+        rumor.on("peer:up", function(peer) here:send("up " .. peer.addr) end)
+        rumor.on("peer:down", function(peer) here:send("down " .. peer.fingerprint) end)
+        rumor.on("gap", function(gap) here:send(gap.chat .. " " .. gap.missing) end)
+        rumor.on("message", function(msg)
+            local id = msg:reply(msg.from.nick .. ": " .. msg.text)
+            local all = here:history({ limit = 1 })
+            here:send(`{#id} {all[1].text}`)
+        end)
+        rumor.on("message", function(msg) here:send("once") end, { once = true, priority = -1 })
+        "#,
+    )]);
+    bench.set_history(vec![message("study", "old")]);
+    bench.emit(Event::PeerUp(peer()));
+    assert_eq!(bench.next_sent().await.text, "up tcp:127.0.0.1:4001");
+    bench.emit(Event::PeerDown(peer()));
+    assert_eq!(bench.next_sent().await.text, "down 0011aabb");
+    bench.emit(Event::Gap { chat: "study".into(), missing: 2 });
+    assert_eq!(bench.next_sent().await.text, "study 2");
+    bench.emit(Event::Message(message("study", "hello")));
+    let mut texts = Vec::new();
+    for _ in 0..3 {
+        let draft = bench.next_sent().await;
+        assert_eq!(draft.options.script.as_deref(), Some("ear"));
+        if draft.text.starts_with("Bob") {
+            assert_eq!(draft.options.reply_to, Some(message("study", "hello").id));
+        }
+        texts.push(draft.text);
+    }
+    texts.sort();
+    assert_eq!(texts, ["64 old", "Bob: hello", "once"]);
+    bench.emit(Event::Message(message("study", "again")));
+    assert_eq!(bench.next_sent().await.text, "Bob: again");
+    assert_eq!(bench.next_sent().await.text, "64 old");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bots_don_t_hear_history_nor_other_bots_nor_chats_without_grant() {
+    let text = r#"
+        rumor.on("message", function(msg) rumor.chat("study"):send("heard " .. msg.text) end)
+        rumor.on("message", function(msg) rumor.chat("study"):send("all " .. msg.text) end, { synced = true, bots = true })
+    "#;
+    let config = ScriptConfig { rooms: vec!["study".into()], allow: vec!["send".into()], ..ScriptConfig::default() };
+    let scripts = [("ear".to_owned(), config)].into();
+    let mut bench = Bench::with(&[("bots/ear.lua", text)], HostConfig { scripts, ..HostConfig::default() });
+    bench.emit(Event::Message(message("friends", "private")));
+    bench.emit(Event::Message(Message { synced: true, ..message("study", "synced") }));
+    bench.emit(Event::Message(Message { bot: true, ..message("study", "bot") }));
+    bench.emit(Event::Message(Message { bot: true, mine: true, ..message("study", "own bot") }));
+    bench.emit(Event::Message(message("study", "live")));
+    let mut texts = Vec::new();
+    for _ in 0..4 {
+        texts.push(bench.next_sent().await.text);
+    }
+    texts.sort();
+    assert_eq!(texts, ["all bot", "all live", "all synced", "heard live"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sends_in_a_loop_run_dry() {
+    let mut bench = Bench::new(&[(
+        "bots/spam.lua",
+        r#"rumor.command("spam", { run = function(ctx)
+            local n = 0
+            local ok, why = pcall(function() while true do rumor.chat("study"):send("x") n += 1 end end)
+            return true, `{n} {why}`
+        end })"#,
+    )]);
+    let result = format!("{:?}", bench.run("spam").await);
+    assert!(result.contains("10 chat:send: too many messages to \\\"study\\\""), "{result}");
+    for _ in 0..10 {
+        bench.next_sent().await;
+    }
+    assert!(bench.sent.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_goes_off_and_waits_inside_coroutines_and_pcall() {
+    let mut bench = Bench::new(&[(
+        "bots/co.lua",
+        r#"
+        local handle
+        handle = rumor.on("message", function(msg)
+            handle:off()
+            local co = coroutine.wrap(function()
+                coroutine.yield(rumor.chat("study"):send("one") and "first")
+                return "second"
+            end)
+            local a, b = co(), co()
+            pcall(function() rumor.chat("study"):send(a .. " " .. b) end)
+        end)
+        rumor.on("peer:up", function() rumor.chat("study"):send("end") end)
+        "#,
+    )]);
+    bench.emit(Event::Message(message("study", "x")));
+    assert_eq!(bench.next_sent().await.text, "one");
+    assert_eq!(bench.next_sent().await.text, "first second");
+    bench.emit(Event::Message(message("study", "y")));
+    bench.emit(Event::PeerUp(peer()));
+    assert_eq!(bench.next_sent().await.text, "end");
+}
