@@ -368,7 +368,7 @@ impl Reloader {
     /// Ends it, and waits for it.
     pub(super) fn stop(self) {
         self.stopped.store(true, Ordering::SeqCst);
-        drop(self.hints.send(()));
+        let _ = self.hints.send(());
         if self.thread.thread().id() != thread::current().id() {
             drop(self.thread.join());
         }
@@ -429,7 +429,7 @@ impl Watch {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Plain reads raise events too: a load must not trigger itself.
             if !matches!(event, Ok(notify::Event { kind: FsEvent::Access(_), .. })) {
-                drop(hints.send(()));
+                let _ = hints.send(());
             }
         });
         self.watcher = match watcher {

@@ -22,6 +22,8 @@ pub(super) const PATTERN_WORK_MAX: usize = 1 << 25;
 const QUICK_WORK: usize = 1 << 16;
 /// What a call that ran out of time says.
 pub(super) const OUT_OF_TIME: &str = "ran longer than its budget and was stopped";
+/// Deepest level of the stack at which a script's line is looked for.
+const LOCATION_LEVELS_MAX: usize = 16;
 /// Pieces that `string.split` makes between two looks at the flag.
 const SPLIT_CHECK_EVERY: usize = 1_024;
 
@@ -108,6 +110,19 @@ fn split_plain(lua: &Lua, meter: &Meter, text: &LuaString, separator: &LuaString
     }
     pieces.raw_push(lua.create_string(&text[from..])?)?;
     Ok(pieces)
+}
+
+/// The file and line of a script nearest to the top of the stack, from `level` on.
+pub(super) fn location(lua: &Lua, level: usize) -> Option<(String, usize)> {
+    (level..level + LOCATION_LEVELS_MAX)
+        .map_while(|level| {
+            lua.inspect_stack(level, |frame| {
+                let source = frame.source().short_src.map(|text| text.into_owned()).unwrap_or_default();
+                source.ends_with(".lua").then(|| (source, frame.current_line().unwrap_or_default()))
+            })
+        })
+        .flatten()
+        .next()
 }
 
 /// A Lua value's type, as scripts call it.

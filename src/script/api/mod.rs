@@ -28,7 +28,7 @@ pub(super) use context::{Actions, completion_words, context_table};
 pub(super) use message::{draft_table, gap_args, message_table, peer_table, report_table};
 
 use super::bucket::Bucket;
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, location};
 use super::shared::{Registered, Shared};
 use crate::node::HistoryQuery;
 use rumormill_api::MsgId;
@@ -227,14 +227,5 @@ fn define<R: IntoLuaMulti>(
 
 /// Where the script called from: ` (bots/x.lua:12)`.
 fn caller(lua: &Lua) -> String {
-    (1..16)
-        .map_while(|level| {
-            lua.inspect_stack(level, |frame| {
-                let source = frame.source().short_src.map(|text| text.into_owned()).unwrap_or_default();
-                (source.ends_with(".lua")).then(|| format!(" ({source}:{})", frame.current_line().unwrap_or_default()))
-            })
-        })
-        .flatten()
-        .next()
-        .unwrap_or_default()
+    location(lua, 1).map_or(String::new(), |(file, line)| format!(" ({file}:{line})"))
 }

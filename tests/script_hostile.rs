@@ -1,0 +1,247 @@
+//! Hostile scripts: each is stopped within its budget, and the others go on meanwhile.
+#![cfg(feature = "luau")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod script_support;
+
+use std::time::{Duration, Instant};
+
+use rumormill::node::{CommandResult, Commands, Hooks, Verdict};
+use rumormill::script::{Budgets, HostConfig, ScriptState};
+use script_support::{Bench, all, done, failure, message};
+
+/// A good script beside the bad one.
+const GOOD: (&str, &str) = ("bots/good.lua", r#"rumor.command("good", { run = function() return true, "fine" end })"#);
+
+/// What the stop may take: the budget of a handler, the 250 ms beside it, and what a loaded machine adds.
+const HANDLER_STOP: Duration = Duration::from_millis(250 + 250 + 1_500);
+
+fn command(body: &str) -> String {
+    format!("rumor.command(\"bad\", {{ run = function()\n{body}\nend }})")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loops_are_stopped_while_others_go_on() {
+    let cases = [
+        ("plain", "while true do end"),
+        ("pcall", "while true do pcall(function() while true do end end) end"),
+        ("pcall of native", "while true do pcall(error) end"),
+        ("xpcall", "local function f() while true do end end while true do xpcall(f, f) end"),
+        ("coroutine", "coroutine.wrap(function() while true do end end)()"),
+        ("coroutines", "while true do coroutine.wrap(function() coroutine.yield() end)() end"),
+        ("spawner", "local function f() while true do pcall(coroutine.wrap(f)) end end f()"),
+        ("sort", "local t = {} for i = 1, 1000 do t[i] = i end table.sort(t, function() while true do end end)"),
+        ("index", "local t = setmetatable({}, { __index = function() while true do end end }) return t.x"),
+        (
+            "eq",
+            "local m = { __eq = function() while true do end end } return setmetatable({}, m) == setmetatable({}, m)",
+        ),
+        ("tostring", "tostring(setmetatable({}, { __tostring = function() while true do end end }))"),
+        ("error object", "error(setmetatable({}, { __tostring = function() while true do end end }))"),
+        ("iterator", "for _ in function() return 1 end do end"),
+        ("gsub function", "string.gsub(string.rep('a', 100), 'a', function() while true do end end)"),
+        ("recursion", "local function f(n) return pcall(f, n) end while true do f(1) end"),
+        (
+            "pattern bomb",
+            "string.find(string.rep('a', 200), string.rep('a?', 100) .. string.rep('a', 200) .. 'b')
+            string.find(string.rep('a', 30000), '.-.-.-.-.-.-b')",
+        ),
+        ("match bomb", "string.match(string.rep('a', 100000), '(.*)(.*)(.*)(.*)b')"),
+        ("gsub bomb", "string.gsub(string.rep('x', 100000), '.-.-.-b', '')"),
+        (
+            "bracket bomb",
+            "local s = string.rep('a', 100000) while true do string.find(s, '[' .. string.rep('b', 300) .. ']*c') end",
+        ),
+        (
+            "find",
+            "local s = string.rep('a', 2^20) while true do string.find(s, string.rep('a', 2^19) .. 'b', 1, true) end",
+        ),
+        (
+            "find without magic",
+            "local s = string.rep('a', 2^20) while true do string.find(s, string.rep('a', 2^19) .. 'b') end",
+        ),
+        ("split", "local s = string.rep('a', 2^20) while true do string.split(s, string.rep('a', 2^19) .. 'b') end"),
+        ("move", "local t = {} while true do table.move(t, 1, 2^20 - 1, 2, {}) end"),
+        (
+            "sort strings",
+            "local a = string.rep('a', 2^21) local b, c = a .. 'b', a .. 'c' local t = {}
+            for i = 1, 100000 do t[i] = i % 2 == 0 and b or c end table.sort(t)",
+        ),
+        ("concat", "local t = {} for i = 1, 100000 do t[i] = '' end while true do table.concat(t) end"),
+        ("format", "while true do string.format('%99.99f', 1) end"),
+        ("log", "while true do rumor.log.debug('x') end"),
+        ("handlers", "while true do rumor.on('message', print):off() end"),
+    ];
+    for (name, body) in cases {
+        let bench = Bench::new(&[("bots/bad.lua", &command(body)), GOOD]);
+        let started = Instant::now();
+        let (bad, good) = tokio::join!(bench.run("bad"), bench.run("good"));
+        assert!(started.elapsed() < HANDLER_STOP, "{name}: {:?}", started.elapsed());
+        assert_eq!(good, done("fine"), "{name}");
+        let reason = failure(bad);
+        assert!(reason.contains("ran longer than its budget"), "{name}: {reason}");
+        let status = bench.host.status().into_iter().find(|script| script.name == "bad").unwrap();
+        assert_eq!((status.kills, status.state), (1, ScriptState::Running), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn excess_is_refused() {
+    let cases = [
+        ("memory", "local t = {} while true do t[#t + 1] = string.rep('x', 1000) .. #t end", "memory"),
+        ("rep", "string.rep('x', 2^30)", "memory"),
+        ("doubling", "local s = 'x' while true do s = s .. s end", "memory"),
+        ("buffer", "buffer.create(2^30)", "memory"),
+        ("create", "table.create(2^26)", "memory"),
+        ("concat", "local s, t = string.rep('x', 2^20), {} for i = 1, 100 do t[i] = s end table.concat(t)", "memory"),
+        ("split", "string.split(string.rep('a', 2^22), '')", "memory"),
+        ("gsub", "string.gsub(string.rep('a', 2^16), 'a', string.rep('b', 2^16))", "memory"),
+        ("move", "table.move({}, 1, 2^30, 2, {})", "table.move: at most 1048576 elements at once"),
+        (
+            "pattern",
+            "string.find(string.rep('a', 2^20), '[' .. string.rep('b', 2^20) .. ']*')",
+            "the pattern is too long",
+        ),
+        ("recursion", "local function f() return 1 + f() end f()", "stack overflow"),
+        (
+            "tostring recursion",
+            "local t = setmetatable({}, {}) getmetatable(t).__tostring = function(x) return tostring(x) end tostring(t)",
+            "overflow",
+        ),
+        ("commands", "for i = 1, 1000 do rumor.command('c' .. i, { run = print }) end", "at most 256 commands"),
+        ("handlers", "for i = 1, 1000 do rumor.on('message', print) end", "at most 256 handlers"),
+        ("yield", "coroutine.yield(1)", "yielded without waiting"),
+        ("loadstring", "loadstring('x = 1')", "attempt to call a nil value"),
+        ("load", "load('x = 1')", "attempt to call a nil value"),
+        ("getfenv", "getfenv(1)", "attempt to call a nil value"),
+        ("setfenv", "setfenv(1, {})", "attempt to call a nil value"),
+        ("newproxy", "newproxy(true)", "attempt to call a nil value"),
+        ("collectgarbage", "collectgarbage()", "attempt to call a nil value"),
+        ("io", "io.open('/etc/passwd')", "attempt to index nil"),
+        ("os", "os.execute('true')", "attempt to call a nil value"),
+        ("libraries", "string.find = nil", "readonly"),
+        ("string metatable", "getmetatable('').__index = {}", "read"),
+        ("rumor", "rumor.chat = nil", "readonly"),
+        ("message metatable", "getmetatable(rumor.chats()[1]).__index = nil", "attempt to"),
+        ("require dots", "require('../secret')", "a module's name is"),
+        ("require absolute", "require('/etc/passwd')", "a module's name is"),
+        ("require up", "require('..secret')", "a module's name is"),
+        ("require link", "require('link')", "leads out of its lib folder"),
+        ("huge error", "error(string.rep('x', 2^20))", "xxxx"),
+        ("error table", "error({ 1, 2, 3 })", "bots/bad.lua"),
+    ];
+    for (name, body, wanted) in cases {
+        let bench = Bench::new(&[("bots/bad.lua", &command(body)), GOOD]);
+        bench.write("secret.lua", "return 1");
+        std::os::unix::fs::symlink(bench.dir.path().join("secret.lua"), bench.dir.path().join("lib/link.lua")).unwrap();
+        let started = Instant::now();
+        let reason = failure(bench.run("bad").await);
+        assert!(started.elapsed() < HANDLER_STOP, "{name}: {:?}", started.elapsed());
+        assert!(reason.contains(wanted), "{name}: {}", &reason[..reason.len().min(300)]);
+        assert!(reason.len() <= 2_048, "{name}: {}", reason.len());
+        assert_eq!(bench.run("good").await, done("fine"), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_hangs_or_lies_while_it_loads_is_refused() {
+    let too_long = format!("-- {}", "x".repeat(256 * 1024 - 2));
+    assert_eq!(too_long.len(), 256 * 1024 + 1);
+    let bytecode = "\u{6}\u{0}\u{1}";
+    let cases = [
+        ("loop", "while true do end", "ran longer than its budget"),
+        ("require", "require('loop')", "ran longer than its budget"),
+        ("itself", "require('itself')", "requires itself"),
+        ("memory", "local s = 'x' while true do s = s .. s end", "memory"),
+        ("length", &too_long, "is longer than 262144 bytes"),
+        ("bytecode", bytecode, "bytecode is not loaded"),
+        ("syntax", "x = = 1", "bots/bad.lua:1:"),
+        ("name", "rumor.command('a\\27]0;x\\7', { run = print })", "can't be a command's name"),
+    ];
+    for (name, text, wanted) in cases {
+        let files = [
+            ("bots/bad.lua", text),
+            ("lib/loop.lua", "while true do end"),
+            ("lib/itself.lua", "require('itself')"),
+            GOOD,
+        ];
+        let started = Instant::now();
+        let bench = Bench::new(&files);
+        assert!(started.elapsed() < Duration::from_millis(1_000 + 250 + 2_000), "{name}");
+        assert_eq!(bench.run("good").await, done("fine"), "{name}");
+        let status = bench.host.status().into_iter().find(|script| script.file == "bots/bad.lua").unwrap();
+        assert_eq!(status.state, ScriptState::Failed, "{name}");
+        let error = status.last_error.unwrap();
+        assert!(error.contains(wanted), "{name}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_source_loads() {
+    let text = format!("{}\n-- {}", GOOD.1, "x".repeat(256 * 1024 - GOOD.1.len() - 4));
+    assert_eq!(text.len(), 256 * 1024);
+    let bench = Bench::new(&[("bots/good.lua", &text)]);
+    assert_eq!(bench.run("good").await, done("fine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shown_texts_are_stripped() {
+    let bench = Bench::new(&[(
+        "bots/x.lua",
+        r#"rumor.command("x", { params = "<\27[31m>", desc = "a\27]0;t\7b\226\128\174c", run = function(ctx)
+            ctx:print("p\27[2Jq\nr")
+            return true, "s\155t"
+        end })"#,
+    )]);
+    let info = bench.host.list().into_iter().find(|command| command.name == "x").unwrap();
+    assert_eq!((info.params.as_str(), info.desc.as_str()), ("<[31m>", "a]0;tbc"));
+    let (actions, result) = bench.run_in(None, "x").await;
+    assert_eq!(actions, [rumormill::node::UiAction::Print("p[2Jq\nr".into())]);
+    assert!(matches!(result, CommandResult::Done(Some(text)) if !text.contains('\u{9b}')));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_filter_delays_within_bounds_and_is_disabled() {
+    let mut bench = Bench::new(&[(
+        "hooks/bad.lua",
+        r#"rumor.on("receive", function() while true do pcall(function() while true do end end) end end)"#,
+    )]);
+    for n in 0..3 {
+        let started = Instant::now();
+        let verdict = bench.host.on_receive(message("study", "x")).await;
+        assert!(matches!(verdict, Verdict::Pass(_)));
+        assert!(started.elapsed() < Duration::from_millis(20 + 250 + 1_500), "{n}: {:?}", started.elapsed());
+    }
+    bench.notice("disabled until its file changes").await;
+    let status = bench.host.status().into_iter().find(|script| script.name == "bad").unwrap();
+    assert!(matches!(status.state, ScriptState::Disabled(_)));
+    assert_eq!((status.kills, status.handlers), (3, 0));
+    // Disabled: nobody is asked any more.
+    assert!(matches!(bench.host.on_receive(message("study", "x")).await, Verdict::Pass(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kills_count_only_in_a_row() {
+    let text = r#"
+        rumor.command("bad", { run = function() while true do end end })
+        rumor.command("ok", { run = function() return true, "ok" end })
+    "#;
+    let budgets = Budgets { handler_ms: 20, ..Budgets::default() };
+    let scripts = [("x".to_owned(), all())].into();
+    let bench = Bench::with(&[("bots/x.lua", text)], HostConfig { budgets, scripts, ..HostConfig::default() });
+    for _ in 0..4 {
+        failure(bench.run("bad").await);
+        failure(bench.run("bad").await);
+        assert_eq!(bench.run("ok").await, done("ok"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_script_cannot_reach_another_s_state() {
+    let bench = Bench::new(&[
+        ("bots/a.lua", "shared = 1 rumor.command('a', { run = function() return true, tostring(shared) end })"),
+        ("bots/b.lua", "rumor.command('b', { run = function() return true, tostring(shared) end })"),
+    ]);
+    assert_eq!(bench.run("a").await, done("1"));
+    assert_eq!(bench.run("b").await, done("nil"));
+}
