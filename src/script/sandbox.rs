@@ -63,11 +63,13 @@ impl Sandbox {
             split,
         ))?;
         let flag = Arc::clone(meter);
-        lua.set_interrupt(
-            move |_| {
-                if flag.killed() { Err(mlua::Error::runtime(OUT_OF_TIME)) } else { Ok(VmState::Continue) }
-            },
-        );
+        lua.set_interrupt(move |lua| {
+            if !flag.killed() {
+                return Ok(VmState::Continue);
+            }
+            let at = location(lua, 0).map_or(String::new(), |(file, line)| format!("{file}:{line}: "));
+            Err(mlua::Error::runtime(format!("{at}{OUT_OF_TIME}")))
+        });
         Ok(Self { lua, request, guard, blocking })
     }
 
