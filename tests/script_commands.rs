@@ -4,7 +4,7 @@
 
 mod script_support;
 
-use rumormill::node::{CommandResult, Commands, LoadReport, UiAction};
+use rumormill::node::{CommandResult, Commands, Hooks, LoadReport, UiAction};
 use rumormill::script::{HostConfig, ScriptConfig, ScriptState};
 use script_support::{Bench, done, failure, message};
 
@@ -223,4 +223,43 @@ async fn two_scripts_cannot_register_the_same_command() {
     let notice = bench.notice("registered").await;
     // The embedded one comes later in the files' order, so it is the one that is told.
     assert!(notice.contains("\"chat\" is registered by") && notice.contains(".lua already"), "{notice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declared_permission_that_is_not_granted_is_said_at_load() {
+    let text = r#"rumor.script({ permissions = { "send" } }) rumor.on("message", print)"#;
+    let mut bench = Bench::with(&[("bots/echo.lua", text)], HostConfig::default());
+    let notice = bench.notice("asks for").await;
+    assert!(notice.contains("echo asks for \"send\"") && notice.contains("[scripts.echo]"), "{notice}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_granted_must_be_declared_too() {
+    let text = r#"
+        rumor.script({ permissions = { "history" } })
+        rumor.command("say", { run = function() rumor.chat("study"):send("x") end })
+    "#;
+    let bench = Bench::new(&[("bots/say.lua", text)]);
+    let reason = failure(bench.run("say").await);
+    assert!(reason.contains("add it to `permissions` of rumor.script (bots/say.lua:3)"), "{reason}");
+}
+
+#[test]
+fn a_missing_folder_is_a_sentence() {
+    let config = HostConfig { folder: Some("/nonexistent/scripts".into()), ..HostConfig::default() };
+    let error = rumormill::script::Host::start(config).unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/scripts") && error.contains("[lua]"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_bot_and_hook_work() {
+    let echo = include_str!("../lua/bots/echo.lua");
+    let mention = include_str!("../lua/hooks/mention.lua");
+    let mut bench = Bench::new(&[("bots/echo.lua", echo), ("hooks/mention.lua", mention)]);
+    bench.emit(rumormill::node::Event::Message(message("study", "!echo hi there")));
+    assert_eq!(bench.next_sent().await.text, "hi there");
+    let marked = bench.host.on_receive(message("study", "hello alice!")).await;
+    assert!(matches!(marked, rumormill::node::Verdict::Pass(m) if m.text == ">> hello alice!"));
+    let plain = bench.host.on_receive(message("study", "hello bob")).await;
+    assert!(matches!(plain, rumormill::node::Verdict::Pass(m) if m.text == "hello bob"));
 }

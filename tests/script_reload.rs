@@ -171,3 +171,18 @@ async fn a_disabled_script_comes_back_when_its_file_changes() {
     bench.notice("reloaded v (").await;
     assert_eq!(bench.run("version").await, done("1"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_unload_does_not_keep_its_repair_out() {
+    for (text, wanted) in [
+        ("rumor.on(\"unload\", function() error(\"no\") end)", "bots/v.lua:1: no"),
+        ("rumor.on(\"unload\", function() while true do end end)", "ran longer than its budget"),
+        ("rumor.on(\"unload\", function() return print end)", "a function can't be kept"),
+    ] {
+        let mut bench = Bench::watched(&[("bots/v.lua", text)]);
+        bench.write("bots/v.lua", &version(2));
+        bench.notice(wanted).await;
+        bench.notice("reloaded v (").await;
+        assert_eq!(bench.run("version").await, done("2"));
+    }
+}

@@ -162,6 +162,7 @@ impl Core {
                         new.inbox.push(event);
                     }
                 }
+                let refused = std::mem::take(&mut *lock(&new.refused));
                 entry.shared = Some(new);
                 entry.error = None;
                 drop(entries);
@@ -173,6 +174,12 @@ impl Core {
                         (false, _) => "loaded",
                     };
                     self.say(NoticeLevel::Info, name, &format!("{what} {name} ({took} ms)"));
+                }
+                for permission in refused {
+                    let text = format!(
+                        "{name} asks for {permission:?}, which is not granted: to grant it, add {permission:?} to `allow` under [scripts.{name}] in the config"
+                    );
+                    self.say(NoticeLevel::Info, name, &text);
                 }
             }
             Err(error) => {
@@ -261,9 +268,9 @@ impl Core {
             let budget = old.budgets.handler_ms * 2;
             match ask(old, budget, |slot| Job::Unload { slot }) {
                 Some(Answer::Saved(Ok(value))) => saved = value,
-                Some(Answer::Saved(Err(error))) => return give_up(error),
-                // A generation that can't even be asked is not worth keeping.
-                _ => {}
+                // The new one may be what mends it: what was to be saved is lost, and said to be.
+                Some(Answer::Saved(Err(error))) => old.report(&error),
+                _ => old.report(&ScriptError::of(&old.label, "its \"unload\" handler did not end within its budget")),
             }
         }
         match ask(&new, new.budgets.handler_ms, |slot| Job::Load { saved, slot }) {

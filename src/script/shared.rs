@@ -182,6 +182,8 @@ pub(super) struct Shared {
     pub(super) kills: AtomicU64,
     pub(super) memory: AtomicUsize,
     pub(super) missed: AtomicU64,
+    /// Permissions that it declared and was not granted.
+    pub(super) refused: Mutex<Vec<String>>,
     waiting: Mutex<Vec<(Option<Instant>, Slot)>>,
     notices: Mutex<Bucket>,
 }
@@ -216,6 +218,7 @@ impl Shared {
             kills: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
+            refused: Mutex::default(),
             waiting: Mutex::default(),
             notices: Mutex::new(Bucket::new(ERROR_NOTICES.0, ERROR_NOTICES.1, Instant::now())),
         }
@@ -297,5 +300,70 @@ impl Shared {
             self.disable("a call did not stop and its thread was abandoned");
         }
         (found == Found::Busy && self.is_running()) || someone_waits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::script::job::Job;
+    use crate::script::job::{EVENTS_MAX, EventData, FILTERS_MAX, Subject};
+
+    fn shared() -> Shared {
+        let grants = Grants::all("x");
+        Shared::new(
+            "x",
+            "bots/x.lua",
+            1,
+            Budgets::default(),
+            grants,
+            std::collections::BTreeMap::new(),
+            Arc::default(),
+            Arc::default(),
+        )
+    }
+
+    #[test]
+    fn a_stuck_thread_is_abandoned_and_who_waits_is_told() {
+        let shared = shared();
+        let (late, late_answer) = Slot::blocking();
+        let (command, command_answer) = Slot::blocking();
+        let start = Instant::now();
+        shared.expect(&late, Some(start + Duration::from_millis(50)));
+        shared.expect(&command, None);
+        shared.meter.begin(Duration::from_millis(20));
+        assert!(shared.look(start));
+        assert!(shared.look(start + Duration::from_secs(1)));
+        assert!(matches!(late_answer.try_recv(), Ok(Answer::Late)));
+        assert!(command_answer.try_recv().is_err());
+        assert!(shared.meter.killed() && shared.is_running());
+        let stuck = Duration::from_millis(shared.budgets.stuck_ms);
+        assert!(!shared.look(start + Duration::from_secs(1) + stuck));
+        assert!(matches!(&*lock(&shared.state), ScriptState::Disabled(reason) if reason.contains("abandoned")));
+        assert!(matches!(command_answer.try_recv(), Ok(Answer::Gone)));
+        // Too late: nobody hears it, and nothing is taken any more.
+        command.answer(Answer::Words(Vec::new()));
+        assert!(command_answer.try_recv().is_err());
+        assert!(!shared.inbox.push(Job::Thaw));
+    }
+
+    #[test]
+    fn queues_to_scripts_are_bounded() {
+        let shared = shared();
+        let event = || Job::Event(EventData::Gap { chat: "study".into(), missing: 1 });
+        for _ in 0..EVENTS_MAX {
+            assert!(shared.inbox.push(event()));
+        }
+        assert!(!shared.inbox.push(event()));
+        let draft = crate::node::Draft { chat: "study".into(), text: String::new(), options: Default::default() };
+        let filter = || Job::Filter { id: 1, subject: Subject::Send(draft.clone()), slot: Slot::blocking().0 };
+        for _ in 0..FILTERS_MAX {
+            assert!(shared.inbox.push_filter(filter()));
+        }
+        assert!(!shared.inbox.push_filter(filter()));
+        // Filters go first; a frozen script keeps its events for the next generation.
+        assert!(matches!(shared.inbox.next(false), Some(Job::Filter { .. })));
+        assert_eq!(shared.inbox.take_events().len(), EVENTS_MAX);
     }
 }

@@ -6,6 +6,7 @@ use mlua::{Lua, Table};
 
 use super::{Api, Kind, Mode, Refusal, define};
 use crate::script::config::PERMISSIONS;
+use crate::script::meter::lock;
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
     let declare = define(lua, api, "rumor.script", Kind::Now, |_, api, args| {
@@ -27,6 +28,8 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
                 PERMISSIONS.join(", ")
             )));
         }
+        let refused = permissions.iter().filter(|name| !api.shared.grants.allows(name)).cloned().collect();
+        *lock(&api.shared.refused) = refused;
         *api.declared.borrow_mut() = Some(permissions);
         Ok(())
     })?;
