@@ -245,3 +245,36 @@ async fn one_script_cannot_reach_another_s_state() {
     assert_eq!(bench.run("a").await, done("1"));
     assert_eq!(bench.run("b").await, done("nil"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deeply_nested_sources_neither_crash_nor_hang() {
+    const ROOM: usize = 250 * 1024;
+    let cases = [
+        ("x = ", "(", ""),
+        ("x = ", "{", ""),
+        ("x = ", "not ", "1"),
+        ("x = ", "- ", "1"),
+        ("x = 1", "+1", ""),
+        ("x = 1", "..1", ""),
+        ("x = 1", "^1", ""),
+        ("x = a", ".b", ""),
+        ("a", "()", ""),
+        ("", "if x then ", ""),
+        ("", "do ", ""),
+        ("", "function f() ", ""),
+        ("x = ", "function() return ", ""),
+        ("x = a", "[a", ""),
+        ("local x: ", "{", ""),
+        ("x = ", "`{", ""),
+        ("if x then ", "elseif x then ", "end"),
+        ("x = ", "if x then x else ", "x"),
+        ("x = 1 ", "and 1 or 1 ", ""),
+    ];
+    for (head, unit, tail) in cases {
+        let text = format!("{head}{}{tail}", unit.repeat(ROOM / unit.len()));
+        let started = Instant::now();
+        let bench = Bench::new(&[("bots/bad.lua", &text), GOOD]);
+        assert_eq!(bench.run("good").await, done("fine"), "{unit}");
+        assert!(started.elapsed() < Duration::from_millis(1_000 + 250 + 3_000), "{unit}: {:?}", started.elapsed());
+    }
+}
