@@ -9,14 +9,15 @@ use rumormill_api::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::config::{Budgets, HostConfig};
+use super::convert;
 use super::job::{Answer, EventData, FilterAnswer, Job, Slot, Subject};
 use super::line::{self, Found};
 use super::meter::{WALL_GRACE_MS, lock};
-use super::reload::{Entry, Pace, Reloader};
+use super::reload::Entry;
 use super::sanitize;
 use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
+use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
-use super::worker;
 use crate::node::{
     CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Verdict,
 };
@@ -240,7 +241,7 @@ impl Core {
         // Under the lock, so that an event goes to one generation of a script, never to none or to both.
         for entry in lock(&self.entries).values() {
             let Some(script) = &entry.shared else { continue };
-            if worker::is_wanted(script, &event) && !script.inbox.push(Job::Event(event.clone())) {
+            if convert::is_wanted(script, &event) && !script.inbox.push(Job::Event(event.clone())) {
                 script.missed.fetch_add(1, Ordering::Relaxed);
             }
         }

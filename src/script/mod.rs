@@ -8,29 +8,33 @@
 //! |---|---|
 //! | `api` | what scripts call, one file per namespace |
 //! | `sandbox`, `prelude.luau` | the state, with everything unbounded taken out or bounded |
-//! | `worker`, `job` | a script's thread, its coroutines and its queue |
+//! | `worker`, `convert`, `job` | a script's thread, its coroutines, what they return, and its queue |
 //! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
 //! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
-//! | `source`, `reload` | where scripts come from; stage, then swap |
+//! | `source`, `require` | where scripts and their modules come from |
+//! | `reload`, `watch` | hot reload: stage, then swap; what is watched and how often it is looked at |
 
 mod api;
 mod bucket;
 mod config;
+mod convert;
 mod error;
 mod host;
 mod job;
 mod line;
 mod meter;
 mod reload;
+mod require;
 mod sandbox;
 mod sanitize;
 mod shared;
 mod source;
+mod watch;
 mod watchdog;
 mod worker;
 
 pub use config::{Budgets, HostConfig, PERMISSIONS, ScriptConfig};
 pub use error::ScriptError;
 pub use host::{Host, HostError, ScriptStatus};
-pub use reload::Pace;
 pub use shared::ScriptState;
+pub use watch::Pace;

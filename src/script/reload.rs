@@ -1,18 +1,11 @@
-//! Hot reload: stage, then swap.
-//!
-//! Events of the file system are hints: what counts is a hash of the script and of what it required. Directories are
-//! watched, since a watched file goes deaf at the first rename-over; a poll sees what inotify can't (symlinks, network
-//! mounts, a replaced directory).
+//! Hot reload: stage, then swap. What counts is a hash of the script and of what it required, not the event that hinted
+//! at a change.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
-use std::thread;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-use notify::{EventKind as FsEvent, RecursiveMode, Watcher};
 
 use super::config::{Grants, ScriptConfig};
 use super::error::ScriptError;
@@ -20,26 +13,9 @@ use super::host::{Core, ScriptStatus};
 use super::job::{Answer, Job, Slot};
 use super::meter::{WALL_GRACE_MS, lock};
 use super::shared::{ScriptState, Shared};
-use super::source::{self, Dependency, FOLDERS, Libraries, Source};
+use super::source::{self, Dependency, Libraries, Source};
 use super::worker::{self, Start};
 use crate::node::NoticeLevel;
-
-/// The waiting times of the hot reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// How long the folder must be quiet after a change.
-    pub quiet: Duration,
-    /// How often it is looked at without any sign.
-    pub poll: Duration,
-    /// How long a file may be missing before its script is unloaded: some editors make it vanish for a moment.
-    pub grace: Duration,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self { quiet: Duration::from_millis(150), poll: Duration::from_secs(2), grace: Duration::from_millis(500) }
-    }
-}
 
 /// What the host knows of one script file.
 pub(super) struct Entry {
@@ -347,124 +323,4 @@ fn ask(shared: &Arc<Shared>, budget_ms: u64, job: impl FnOnce(Slot) -> Job) -> O
     // A handler may be running before it.
     let patience = budget_ms + shared.budgets.handler_ms + 2 * WALL_GRACE_MS + 100;
     answer.recv_timeout(Duration::from_millis(patience)).ok()
-}
-
-/// The thread that watches the folder.
-pub(super) struct Reloader {
-    hints: Sender<()>,
-    stopped: Arc<AtomicBool>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl Reloader {
-    /// Starts it.
-    pub(super) fn start(core: &Arc<Core>, pace: Pace) -> std::io::Result<Self> {
-        let (hints, heard) = channel();
-        let stopped = Arc::new(AtomicBool::new(false));
-        let folder = core.config.folder.clone().unwrap_or_default();
-        let mut watch = Watch::new(folder, hints.clone());
-        watch.refresh();
-        let core = Arc::downgrade(core);
-        let stop = Arc::clone(&stopped);
-        let thread = thread::Builder::new()
-            .name("lua-reload".into())
-            .spawn(move || watch_loop(&core, &mut watch, &heard, &stop, pace))?;
-        Ok(Self { hints, stopped, thread })
-    }
-
-    /// Ends it, and waits for it.
-    pub(super) fn stop(self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _ = self.hints.send(());
-        if self.thread.thread().id() != thread::current().id() {
-            drop(self.thread.join());
-        }
-    }
-}
-
-fn watch_loop(core: &Weak<Core>, watch: &mut Watch, heard: &Receiver<()>, stopped: &AtomicBool, pace: Pace) {
-    let mut wait = pace.poll;
-    loop {
-        let hint = heard.recv_timeout(wait);
-        if hint.is_ok() {
-            // Until it is quiet; a folder that never is, is looked at every poll all the same.
-            let latest = Instant::now() + pace.poll.max(pace.quiet);
-            while !stopped.load(Ordering::SeqCst) && Instant::now() < latest {
-                if heard.recv_timeout(pace.quiet) != Ok(()) {
-                    break;
-                }
-            }
-        }
-        if stopped.load(Ordering::SeqCst) || hint == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
-        let Some(core) = core.upgrade() else { return };
-        watch.refresh();
-        let pending = core.reconcile(Instant::now(), pace.grace, false);
-        wait = if pending { pace.grace.min(pace.poll) } else { pace.poll };
-    }
-}
-
-/// Watched directories. Re-established when one of them was replaced.
-struct Watch {
-    folder: PathBuf,
-    hints: Sender<()>,
-    watcher: Option<notify::RecommendedWatcher>,
-    watched: Vec<(PathBuf, Identity)>,
-}
-
-/// What tells a directory from one that took its place.
-type Identity = (u64, u64);
-
-impl Watch {
-    fn new(folder: PathBuf, hints: Sender<()>) -> Self {
-        Self { folder, hints, watcher: None, watched: Vec::new() }
-    }
-
-    /// Watches the directories that are there now.
-    fn refresh(&mut self) {
-        let mut wanted = vec![self.folder.clone(), self.folder.join("lib")];
-        for kind in FOLDERS {
-            wanted.push(self.folder.join(kind));
-            wanted.push(self.folder.join(kind).join("lib"));
-        }
-        let now: Vec<_> = wanted.into_iter().filter_map(|path| identity(&path).map(|id| (path, id))).collect();
-        if now == self.watched && self.watcher.is_some() {
-            return;
-        }
-        let hints = self.hints.clone();
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Plain reads raise events too: a load must not trigger itself.
-            if !matches!(event, Ok(notify::Event { kind: FsEvent::Access(_), .. })) {
-                let _ = hints.send(());
-            }
-        });
-        self.watcher = match watcher {
-            Ok(mut watcher) => {
-                for (path, _) in &now {
-                    if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
-                        tracing::warn!(target: "script", "{} is only polled: {error}", path.display());
-                    }
-                }
-                Some(watcher)
-            }
-            Err(error) => {
-                tracing::warn!(target: "script", "the script folder is only polled: {error}");
-                None
-            }
-        };
-        self.watched = now;
-    }
-}
-
-#[cfg(unix)]
-fn identity(path: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir)?;
-    Some((meta.dev(), meta.ino()))
-}
-
-#[cfg(not(unix))]
-fn identity(path: &Path) -> Option<Identity> {
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_dir).map(|_| (0, 0))
 }

@@ -12,12 +12,13 @@ use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use serde_json::Value as Json;
 
 use super::api::{self, Actions, Api, Mode, Op};
+use super::convert::{command_result, filter_answer, is_memory_error, refused, wants};
 use super::error::ScriptError;
 use super::job::{Answer, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
 use super::meter::lock;
+use super::require::require_function;
 use super::sandbox::{OUT_OF_TIME, Sandbox, first};
-use super::sanitize;
-use super::shared::{EventKind, HandlerSpec, ScriptState, Shared};
+use super::shared::{EventKind, ScriptState, Shared};
 use super::source::{Dependency, Libraries};
 use crate::node::{CommandContext, CommandResult, SendOptions};
 
@@ -25,8 +26,6 @@ use crate::node::{CommandContext, CommandResult, SendOptions};
 pub(super) const TASKS_MAX: usize = 64;
 /// Stack of a script's thread, in bytes: what nested calls between Lua and Rust can need at their limit.
 const THREAD_STACK_BYTES: usize = 8 << 20;
-/// Longest reason of a filter and longest answer of a command, in bytes.
-const ANSWER_MAX_BYTES: usize = 4_096;
 
 /// What a thread begins with.
 pub(super) struct Start {
@@ -449,122 +448,5 @@ impl Worker {
                 slot.answer(Answer::Command(CommandResult::Failed(error.to_string())));
             }
         }
-    }
-}
-
-/// `require`: a module of the script's own `lib/` or the shared one, run once.
-fn require_function(
-    lua: &Lua,
-    shared: &Arc<Shared>,
-    libraries: Libraries,
-    dependencies: Arc<Mutex<Vec<Dependency>>>,
-) -> mlua::Result<Function> {
-    let max = shared.budgets.source_max_bytes;
-    let loaded = lua.create_table()?;
-    let loading = RefCell::new(Vec::<String>::new());
-    lua.create_function(move |lua, name: mlua::LuaString| {
-        let name = name.to_str()?.to_owned();
-        let cached: Value = loaded.raw_get(name.as_str())?;
-        if !cached.is_nil() {
-            return Ok(cached);
-        }
-        if loading.borrow().contains(&name) {
-            return Err(mlua::Error::runtime(format!("require: module {name:?} requires itself")));
-        }
-        let (label, text) = libraries
-            .find(&name, max, &mut lock(&dependencies))
-            .map_err(|reason| mlua::Error::runtime(format!("require: {reason}")))?;
-        loading.borrow_mut().push(name.clone());
-        let chunk = lua.load(&*text).set_name(format!("@{label}")).set_mode(mlua::chunk::ChunkMode::Text);
-        let result = chunk.eval::<Value>();
-        loading.borrow_mut().pop();
-        let value = match result? {
-            Value::Nil => Value::Boolean(true),
-            value => value,
-        };
-        loaded.raw_set(name, &value)?;
-        Ok(value)
-    })
-}
-
-/// Whether an observer is for this event.
-fn wants(spec: &HandlerSpec, event: &EventData) -> bool {
-    match event {
-        EventData::Message(message) => {
-            spec.wants(EventKind::Message, Some(&message.chat))
-                && (spec.synced || !message.synced)
-                && (!message.bot || (spec.bots && !message.mine))
-        }
-        EventData::PeerUp(_) => spec.event == EventKind::PeerUp,
-        EventData::PeerDown(_) => spec.event == EventKind::PeerDown,
-        EventData::Gap { chat, .. } => spec.wants(EventKind::Gap, Some(chat)),
-    }
-}
-
-/// Whether a script wants an event at all.
-pub(super) fn is_wanted(shared: &Shared, event: &EventData) -> bool {
-    let seen = match event {
-        EventData::Message(message) => shared.grants.sees(&message.chat),
-        EventData::Gap { chat, .. } => shared.grants.sees(chat),
-        _ => true,
-    };
-    seen && shared.registered().handlers.iter().any(|spec| wants(spec, event))
-}
-
-/// What a filter returned: nil passes, false drops, a message replaces.
-fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Result<FilterAnswer> {
-    match first(values) {
-        Value::Nil => Ok(FilterAnswer::Pass),
-        Value::Boolean(false) => {
-            let reason = match values.get(1) {
-                Some(Value::String(reason)) => sanitize::line(&reason.to_string_lossy(), ANSWER_MAX_BYTES),
-                _ => "a filter dropped it".to_owned(),
-            };
-            Ok(FilterAnswer::Drop(reason))
-        }
-        Value::Table(message) => match message.raw_get::<Value>("text")? {
-            Value::String(text) => Ok(FilterAnswer::Replace(text.to_string_lossy())),
-            other => Err(mlua::Error::runtime(format!(
-                "the text of the message that a {:?} filter returns must be a string, got {}",
-                event.name(),
-                super::sandbox::type_name(&other)
-            ))),
-        },
-        other => Err(mlua::Error::runtime(format!(
-            "a {:?} filter must return nil, false or a message, got {}",
-            event.name(),
-            super::sandbox::type_name(&other)
-        ))),
-    }
-}
-
-/// What a command returned: `ok, text`; false alone shows the usage.
-fn command_result(values: &MultiValue, usage: String) -> CommandResult {
-    let text = match values.get(1) {
-        Some(Value::String(text)) => Some(sanitize::text(&text.to_string_lossy(), ANSWER_MAX_BYTES)),
-        _ => None,
-    };
-    match (first(values), text) {
-        (Value::Boolean(false), None) => CommandResult::Usage(usage),
-        (Value::Boolean(false), Some(text)) => CommandResult::Failed(text),
-        (_, text) => CommandResult::Done(text),
-    }
-}
-
-/// Whether Lua ran out of its memory.
-fn is_memory_error(error: &mlua::Error) -> bool {
-    match error {
-        mlua::Error::MemoryError(_) => true,
-        mlua::Error::CallbackError { cause, .. } | mlua::Error::WithContext { cause, .. } => is_memory_error(cause),
-        mlua::Error::RuntimeError(text) => text.contains("not enough memory"),
-        _ => false,
-    }
-}
-
-/// A refusal as Lua's error.
-fn refused(refusal: api::Refusal) -> mlua::Error {
-    match refusal {
-        api::Refusal::Say(reason) => mlua::Error::runtime(reason),
-        api::Refusal::Lua(error) => error,
     }
 }
