@@ -263,3 +263,14 @@ async fn the_shipped_bot_and_hook_work() {
     let plain = bench.host.on_receive(message("study", "hello bob")).await;
     assert!(matches!(plain, rumormill::node::Verdict::Pass(m) if m.text == "hello bob"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_host_lets_go_of_the_node() {
+    let bench = Bench::new(&[]);
+    assert_eq!(bench.run_in(None, "exit").await.0, [UiAction::Quit]);
+    let node = std::sync::Arc::downgrade(&bench.node);
+    bench.host.stop();
+    assert!(matches!(bench.run("exit").await, CommandResult::Unknown(_)));
+    drop(bench);
+    assert!(node.upgrade().is_none());
+}

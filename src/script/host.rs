@@ -155,6 +155,7 @@ impl Host {
                 let stopped = event == Event::Stopped;
                 core.deliver(event);
                 if stopped {
+                    core.link.detach();
                     return;
                 }
             }
@@ -175,7 +176,8 @@ impl Host {
         lock(&self.core.entries).iter().map(|(label, entry)| entry.status(label)).collect()
     }
 
-    /// Ends all scripts. `unload` handlers run, within their budget.
+    /// Ends all scripts, and lets go of the node. `unload` handlers run, within their budget. Call it when the node has
+    /// stopped: as long as it is attached, node and host keep each other alive.
     pub fn stop(&self) {
         if let Some(reloader) = lock(&self.reloader).take() {
             reloader.stop();
@@ -185,6 +187,7 @@ impl Host {
         }
         self.core.unload_all();
         self.core.watchdog.stop();
+        self.core.link.detach();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use super::bucket::Bucket;
@@ -21,7 +21,7 @@ const ERROR_NOTICES: (f64, f64) = (5.0, 0.2);
 /// The way to the node, once there is one.
 #[derive(Default)]
 pub(super) struct Link {
-    node: OnceLock<(Handle, tokio::runtime::Handle)>,
+    node: RwLock<Option<(Handle, tokio::runtime::Handle)>>,
     early: Mutex<VecDeque<(NoticeLevel, String, String)>>,
     pub(super) core: OnceLock<Weak<Core>>,
 }
@@ -29,21 +29,26 @@ pub(super) struct Link {
 impl Link {
     /// The node has started.
     pub(super) fn attach(&self, handle: Handle, runtime: tokio::runtime::Handle) {
-        let _ = self.node.set((handle, runtime));
+        *self.node.write().unwrap_or_else(PoisonError::into_inner) = Some((handle, runtime));
         let early: Vec<_> = lock(&self.early).drain(..).collect();
         for (level, source, text) in early {
             self.notify(level, &source, &text);
         }
     }
 
+    /// The node has stopped, or the host does: the node's hooks hold the host, so the host must not hold the node.
+    pub(super) fn detach(&self) {
+        *self.node.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// The node and its runtime.
-    pub(super) fn node(&self) -> Option<&(Handle, tokio::runtime::Handle)> {
-        self.node.get()
+    pub(super) fn node(&self) -> Option<(Handle, tokio::runtime::Handle)> {
+        self.node.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Tells the user, as soon as there is one.
     pub(super) fn notify(&self, level: NoticeLevel, source: &str, text: &str) {
-        if let Some((handle, _)) = self.node.get() {
+        if let Some((handle, _)) = self.node() {
             handle.notify(level, source, text);
             return;
         }

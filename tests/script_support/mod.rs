@@ -242,3 +242,9 @@ pub fn failure(result: CommandResult) -> String {
         other => panic!("it should have failed: {other:?}"),
     }
 }
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.host.stop();
+    }
+}
