@@ -75,17 +75,24 @@ fn usage(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Takes `--name N` or `--name=N` out of the arguments.
+/// Takes `--name N` or `--name=N` out of the arguments; for a short name also `-nN`.
 fn number(args: &mut Vec<String>, names: &[&str]) -> Result<Option<u64>, String> {
-    let Some((at, name)) = args.iter().enumerate().find_map(|(at, arg)| {
-        let name = names.iter().find(|name| arg == *name || arg.starts_with(&format!("{name}=")))?;
-        Some((at, *name))
-    }) else {
-        return Ok(None);
+    let attached = |arg: &str, name: &str| {
+        let rest = arg.strip_prefix(name)?;
+        match rest.strip_prefix('=') {
+            Some(value) => Some(Some(value.to_owned())),
+            None if rest.is_empty() => Some(None),
+            None => (!name.starts_with("--")).then(|| Some(rest.to_owned())),
+        }
     };
-    let arg = args.remove(at);
-    let value = match arg.split_once('=') {
-        Some((_, value)) => value.to_owned(),
+    let found = args
+        .iter()
+        .enumerate()
+        .find_map(|(at, arg)| names.iter().find_map(|name| attached(arg, name).map(|value| (at, *name, value))));
+    let Some((at, name, value)) = found else { return Ok(None) };
+    args.remove(at);
+    let value = match value {
+        Some(value) => value,
         None if at < args.len() => args.remove(at),
         None => return Err(format!("{name} needs a number")),
     };
@@ -111,6 +118,10 @@ mod tests {
             assert_eq!(line, args("a b"));
         }
         assert_eq!(number(&mut args("a b"), &["--runs"]), Ok(None));
+        for line in ["-j2", "-j 2", "-j=2", "--jobs 2"] {
+            assert_eq!(number(&mut args(line), &["-j", "--jobs"]), Ok(Some(2)), "{line}");
+        }
+        assert_eq!(number(&mut args("--runsome 2"), &["--runs"]), Ok(None));
     }
 
     #[test]
