@@ -14,14 +14,16 @@
 //! | [`state`] | the profile's folder: keys, modes, lock | nothing |
 //! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
 
+pub mod builder;
 pub mod config;
 pub mod node;
 pub mod plugins;
 pub mod proto;
 pub mod room;
-pub mod state;
-pub mod ui;
 #[cfg(feature = "luau")]
 pub mod script;
+pub mod state;
+pub mod ui;
 
+pub use builder::{Builder, StartError};
 pub use rumormill_api as api;

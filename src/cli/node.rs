@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rumormill::Builder;
 use rumormill::config::Config;
 use rumormill::node::{Commands, Event, Handle};
 use rumormill::state::{Profile, append_private};
@@ -67,10 +68,48 @@ struct Started {
     events: broadcast::Receiver<Event>,
 }
 
-/// Starts the node and its script host.
+/// Starts the script host and the node.
+#[cfg(feature = "luau")]
 async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure> {
-    let _ = (config, profile);
-    Err(Failure::new("this build has no node"))
+    use rumormill::script::{Budgets, Host, HostConfig, ScriptConfig};
+    let lua = &config.lua;
+    let to_bytes = |kib: u64| usize::try_from(kib.saturating_mul(1 << 10)).unwrap_or(usize::MAX);
+    let scripts = config.scripts.iter().map(|(name, script)| {
+        let ScriptConfig { limits, .. } = ScriptConfig::default();
+        let (rooms, allow, settings) = (script.rooms.clone(), script.allow.clone(), script.settings.clone());
+        (name.clone(), ScriptConfig { rooms, allow, limits, settings })
+    });
+    let host = HostConfig {
+        folder: lua.folder.clone(),
+        budgets: Budgets {
+            source_max_bytes: to_bytes(lua.source_kib),
+            memory_max_bytes: to_bytes(lua.memory_mib.saturating_mul(1 << 10)),
+            filter_ms: lua.filter_ms,
+            handler_ms: lua.handler_ms,
+            load_ms: lua.load_ms,
+            ..Budgets::default()
+        },
+        scripts: scripts.collect(),
+        watch: true,
+    };
+    // Loading scripts takes as long as they take: not on a thread of the runtime.
+    let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;
+    let builder = Builder::new(config, profile).hooks(host.clone());
+    let events = builder.subscribe();
+    let node = builder.start().await.map_err(Failure::new)?;
+    let handle = Handle::new(node, host.clone());
+    host.attach(handle.clone());
+    Ok(Started { handle, commands: host, events })
+}
+
+/// Starts the node. Without Lua there are no commands and no filters.
+#[cfg(not(feature = "luau"))]
+async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure> {
+    use rumormill::node::{NoCommands, NoHooks};
+    let builder = Builder::new(config, profile);
+    let events = builder.subscribe();
+    let node = builder.start().await.map_err(Failure::new)?;
+    Ok(Started { handle: Handle::new(node, Arc::new(NoHooks)), commands: Arc::new(NoCommands), events })
 }
 
 /// The wall clock, in milliseconds since the Unix epoch.

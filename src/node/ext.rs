@@ -123,3 +123,21 @@ pub trait Commands: Send + Sync {
     /// Runs a line (without its leading `/`): the longest command name that it begins with, the rest are arguments.
     fn run<'a>(&'a self, line: &'a str, context: CommandContext) -> BoxFuture<'a, CommandResult>;
 }
+
+/// No commands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCommands;
+
+impl Commands for NoCommands {
+    fn list(&self) -> Vec<CommandInfo> {
+        Vec::new()
+    }
+
+    fn complete(&self, _: &str, _: Option<&str>) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn run<'a>(&'a self, _: &'a str, _: CommandContext) -> BoxFuture<'a, CommandResult> {
+        Box::pin(async { CommandResult::Unknown(Vec::new()) })
+    }
+}

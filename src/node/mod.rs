@@ -1,10 +1,35 @@
 //! The tokio driver of one node, and the handle through which scripts and frontends use it.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `api` | what scripts, frontends and gateways see of a node |
+//! | `ext` | where the Lua host, or a program that embeds a node, hooks in |
+//! | `start`, `handle` | a node's parts wired together; the real node behind the handle |
+//! | `driver` | one task that owns the engine: links, timers and answers in, effects out |
+//! | `vault` | the store and the rooms, on a thread of their own: group commit, open, acknowledge |
+//! | `presenter` | `receive` filters, then the event bus |
+//! | `announce` | this node's own address, signed |
+//! | `clock` | the one place that reads clocks and asks for randomness |
 
+mod announce;
 mod api;
+mod clock;
+mod driver;
 mod ext;
+mod handle;
+mod presenter;
+mod shared;
+mod start;
+mod vault;
 
 pub use api::{
     ChatInfo, Event, Handle, HistoryQuery, LoadReport, Me, Message, NodeApi, NodeError, NoticeLevel, PeerInfo, Person,
     SendOptions,
 };
-pub use ext::{CommandContext, CommandInfo, CommandResult, Commands, Draft, Hooks, NoHooks, Place, UiAction, Verdict};
+pub use clock::{Clock, SystemClock, VirtualClock};
+pub(crate) use driver::LINK_EVENTS_MAX;
+pub use ext::{
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Hooks, NoCommands, NoHooks, Place, UiAction, Verdict,
+};
+pub use handle::Node;
+pub(crate) use start::{Parts, event_bus};

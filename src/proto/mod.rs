@@ -3,7 +3,20 @@
 //! The driver (the node, or the simulator) feeds [`Input`]s to [`Engine::handle`] and carries out the [`Output`]s that it drains. Names follow
 //! Demers et al. 1987: *rumor mongering* is the live flood, *anti-entropy* the repair and the history sync.
 
+pub mod antientropy;
+pub mod counters;
+pub mod engine;
+pub mod envelope;
+pub mod peers;
+pub mod records;
+pub mod rumor;
+pub mod wire;
+
 use bytes::Bytes;
+pub use counters::{Count, Counters};
+pub use engine::{Engine, EngineConfig};
+pub use envelope::Envelope;
+pub use records::PeerRecord;
 use rumormill_api::{
     ExpiryHour, ExpiryRange, Frame, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag, Shelf, SourceGroup,
 };
@@ -139,6 +152,8 @@ pub enum EngineEvent {
     PeerUp(LinkId, LinkInfo),
     /// A peer whose HELLO had been accepted is gone.
     PeerDown(LinkId),
+    /// A peer sees this node at that address (with the port of this link, not the one it listens at).
+    SeenAs(PeerAddr),
     /// A sync brought envelopes: how many so far, of how many known to be wanted.
     SyncProgress {
         /// Of [`Input::Sync`].

@@ -1,0 +1,234 @@
+//! Puts a node together: config and profile in, a running node out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rumormill_api::{DedupConfig, HistoryConfig, LinkSecret, LinkSink, Registry, Retention, TransportConfig};
+use tokio::sync::broadcast;
+
+use crate::config::{ChatKind, Config, RoomSource};
+use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, SystemClock, event_bus};
+use crate::plugins;
+use crate::room::{Access, Identity, Invite, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
+use crate::state::Profile;
+
+/// Why a node didn't start: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A backend refused: an unknown name, a port in use, a locked or damaged database.
+    #[error(transparent)]
+    Backend(#[from] rumormill_api::Error),
+    /// A chat's secret or invite can't be used.
+    #[error("chat {chat:?}: {reason}")]
+    Chat {
+        /// The chat.
+        chat: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system refused a thread or a folder.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Makes a node out of a config and a profile. Backends come from the registry: the ones compiled in, and any that
+/// [`register`](Self::register) adds.
+pub struct Builder {
+    config: Config,
+    profile: Profile,
+    registry: Registry,
+    hooks: Arc<dyn Hooks>,
+    clock: Option<Arc<dyn Clock>>,
+    inline: bool,
+    events: broadcast::Sender<Event>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("config", &self.config.file).field("registry", &self.registry).finish()
+    }
+}
+
+impl Builder {
+    /// A node of this config that lives in this profile.
+    #[must_use]
+    pub fn new(config: Config, profile: Profile) -> Self {
+        Self {
+            config,
+            profile,
+            registry: plugins::compiled_in(),
+            hooks: Arc::new(NoHooks),
+            clock: None,
+            inline: false,
+            events: event_bus(),
+        }
+    }
+
+    /// Adds backends of your own: `register` is called with the registry.
+    #[must_use]
+    pub fn register(mut self, register: impl FnOnce(&mut Registry)) -> Self {
+        register(&mut self.registry);
+        self
+    }
+
+    /// Filters on the node's messages.
+    #[must_use]
+    pub fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
+        self.hooks = hooks;
+        self
+    }
+
+    /// Another clock than the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Keeps the store on the runtime's own threads instead of one of its own: for nodes in virtual time, whose clock
+    /// runs ahead of anything it can't see. Blocks the runtime during each commit.
+    #[must_use]
+    pub const fn store_inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
+    /// Everything that happens at the node, from its start on.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Starts the node: its store is open, it listens, and it has begun to dial.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]. Nothing of the node is left running then.
+    pub async fn start(self) -> Result<Arc<Node>, StartError> {
+        let Self { config, profile, registry, hooks, clock, inline, events } = self;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let identity = Identity::from_seed(&profile.identity_seed);
+        let storage = StorageKey::new(*profile.storage_key);
+        let cipher = registry.cipher(&config.backends.cipher, ())?;
+        let now = clock.now().unix;
+        let specs = config.chats.iter().map(|chat| room_spec(chat, now)).collect::<Result<Vec<_>, _>>()?;
+        let chats: Vec<ChatInfo> = specs
+            .iter()
+            .map(|spec| ChatInfo {
+                name: Arc::clone(&spec.name),
+                weak: spec.weak,
+                ephemeral: spec.kind == RoomKind::Ephemeral,
+                missing: 0,
+            })
+            .collect();
+        let rooms = specs.into_iter().map(|spec| Room::new(spec, Arc::clone(&cipher), &storage)).collect();
+
+        let folder = profile.history_folder();
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| StartError::System { what: format!("can't make {}", folder.display()), source })?;
+        let options = |name: &str| config.options.get(name).cloned().unwrap_or_default();
+        let history = registry
+            .history(&config.backends.history, HistoryConfig { folder, options: options(&config.backends.history) })?;
+        let dedup = registry.dedup(
+            &config.backends.dedup,
+            DedupConfig {
+                capacity: config.dedup.capacity,
+                rotate_after: config.dedup.rotate_after,
+                seed: *profile.bloom_seed,
+                ..DedupConfig::default()
+            },
+        )?;
+
+        let link_key = ed25519_dalek::SigningKey::from_bytes(&profile.link_seed);
+        let (sink, link_events) = LinkSink::channel(crate::node::LINK_EVENTS_MAX);
+        let mut links = BTreeMap::new();
+        for name in &config.backends.transports {
+            let transport = registry.transport(
+                name,
+                TransportConfig {
+                    listen: listen_for(&config.listen, name),
+                    secret: LinkSecret(link_key.to_scalar_bytes()),
+                    network: network_key(&config),
+                    proxy: config.network.proxy.clone(),
+                    options: options(name),
+                    ..TransportConfig::default()
+                },
+            )?;
+            links.insert(transport.scheme(), transport.open(sink.clone()).await?);
+        }
+        drop(sink);
+
+        let parts = Parts {
+            me: Me { id: identity.id(), nick: config.name.as_str().into() },
+            chats,
+            keyring: Keyring::new(rooms),
+            identity,
+            storage,
+            history,
+            dedup,
+            links,
+            link_events,
+            link_key,
+            announce: config.announce.first().cloned(),
+            peers: config.peers.clone(),
+            lan: config.network.lan,
+            outgoing: config.network.outgoing,
+            serve_archive: config.archive.serve,
+            retention: Retention { window_quota_bytes: config.window.quota_bytes, ephemeral: Vec::new() },
+            hooks,
+            clock,
+            events,
+            inline,
+            keep: Box::new(profile),
+        };
+        parts.start()
+    }
+}
+
+/// The addresses that a transport of that name listens at. A transport's scheme is its name.
+fn listen_for(listen: &[String], transport: &str) -> Vec<String> {
+    listen
+        .iter()
+        .filter_map(|addr| addr.split_once(':').filter(|(scheme, _)| *scheme == transport))
+        .map(|(_, rest)| rest.to_owned())
+        .collect()
+}
+
+/// The key that all links of a network are opened with. The open network's derives from its name alone, and is public.
+fn network_key(config: &Config) -> LinkSecret {
+    let mut hasher = blake3::Hasher::new_derive_key("rumormill network key v1");
+    hasher.update(config.network.name.as_bytes());
+    if let Some(secret) = &config.network.secret {
+        hasher.update(&[0]);
+        hasher.update(secret.expose());
+    }
+    LinkSecret(*hasher.finalize().as_bytes())
+}
+
+fn room_spec(chat: &crate::config::ChatConfig, now: u64) -> Result<RoomSpec, StartError> {
+    let wrong = |reason: String| StartError::Chat { chat: chat.name.clone(), reason };
+    let kind = match chat.kind {
+        ChatKind::Archive => RoomKind::Archive,
+        ChatKind::Ephemeral => RoomKind::Ephemeral,
+    };
+    let (access, kind, born_day, weak) = match &chat.source {
+        RoomSource::Secret(secret) => (Access::Secret(RoomSecret::new(*secret.expose())), kind, 0, false),
+        RoomSource::Passphrase(text) => {
+            let secret =
+                RoomSecret::from_passphrase(text.expose(), &chat.name).map_err(|error| wrong(error.to_string()))?;
+            (Access::Secret(secret), kind, 0, true)
+        }
+        RoomSource::Invite(text) => {
+            let invite = Invite::decode(text.expose().trim(), now).map_err(|error| wrong(error.to_string()))?;
+            (invite.access, invite.kind, invite.born_day, invite.weak)
+        }
+    };
+    Ok(RoomSpec { name: chat.name.as_str().into(), access, kind, born_day, weak })
+}

@@ -1,0 +1,422 @@
+//! The driver: feeds the engine what the links, the vault, the timers and the handle say, and carries out what it
+//! answers. One task owns the engine; no lock is held across an await.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use data_encoding::HEXLOWER;
+use rumormill_api::{Dedup, Direction, ExpiryRange, LinkEvent, LinkId, LinkInfo, Links, PeerAddr, SendError};
+use tokio::sync::{mpsc, oneshot};
+
+use super::announce::Announcer;
+use super::api::{Event, LoadReport, NoticeLevel, PeerInfo};
+use super::clock::Clock;
+use super::shared::Shared;
+use super::vault::{Command, Reply, Standing};
+use crate::proto::{Accepted, Engine, EngineEvent, Input, Now, Output, Scope, Timer};
+
+/// How many link events wait for the driver: past it, transports stop reading.
+pub(crate) const LINK_EVENTS_MAX: usize = 1_024;
+
+/// How many link events one turn takes in before its outputs are carried out.
+const TURN_EVENTS_MAX: usize = 64;
+
+/// How often the driver looks after the store and its own record, in milliseconds.
+const HOUSEKEEPING_MS: u64 = 5_000;
+
+/// How often what has expired is removed, in milliseconds.
+const PRUNE_INTERVAL_MS: u64 = 10 * 60_000;
+
+/// How often the addresses of peers are kept, in milliseconds.
+const SAVE_ADDRESSES_INTERVAL_MS: u64 = 10 * 60_000;
+
+/// How far the wall clock may leave the monotonic one before it counts as having jumped, in milliseconds.
+const CLOCK_JUMP_MS: u64 = 5 * 60_000;
+
+/// How long nothing is pruned after the wall clock jumped, in milliseconds: it may jump back.
+const PRUNE_PAUSE_AFTER_JUMP_MS: u64 = 2 * 3_600_000;
+
+/// What the handle asks of the driver.
+pub(super) enum Request {
+    /// Load a chat's history.
+    Load { room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport> },
+    /// Stop.
+    Stop,
+}
+
+/// A history that is being loaded.
+struct Load {
+    chat: Arc<str>,
+    room: usize,
+    /// The syncs that haven't ended.
+    open: usize,
+    report: LoadReport,
+    new_before: u64,
+    reply: Option<oneshot::Sender<LoadReport>>,
+    received: BTreeMap<u64, (u64, u64)>,
+}
+
+/// When the wall clock was last seen where the monotonic one says it should be.
+struct Watch {
+    last: Now,
+    prune_at: u64,
+    save_at: u64,
+}
+
+pub(super) struct Driver {
+    pub(super) engine: Engine<Box<dyn Dedup>>,
+    pub(super) links: BTreeMap<&'static str, Box<dyn Links>>,
+    pub(super) events: mpsc::Receiver<LinkEvent>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) vault: mpsc::Sender<Command>,
+    pub(super) replies: mpsc::UnboundedReceiver<Reply>,
+    pub(super) retry_wanted: Arc<AtomicBool>,
+    pub(super) announcer: Announcer,
+    /// The archive's tag of each room that this node can prove, by the room's place in the config.
+    pub(super) archives: Vec<Option<rumormill_api::RoomTag>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) state: DriverState,
+}
+
+/// What the driver keeps for itself.
+#[derive(Default)]
+pub(super) struct DriverState {
+    timers: BTreeMap<(u64, u64), Timer>,
+    timers_set: u64,
+    schemes: HashMap<LinkId, &'static str>,
+    loads: BTreeMap<u64, Load>,
+    /// Which load a sync's token belongs to.
+    tokens: BTreeMap<u64, u64>,
+    next_token: u64,
+    watch: Option<Watch>,
+}
+
+/// Why the driver woke up.
+enum Wake {
+    Link(LinkEvent),
+    Reply(Reply),
+    Request(Request),
+    Timers,
+    Housekeeping,
+}
+
+impl Driver {
+    /// Runs until asked to stop; then everything that was accepted is durable and every link is closed.
+    pub(super) async fn run(mut self) {
+        let mut housekeeping = tokio::time::interval(Duration::from_millis(HOUSEKEEPING_MS));
+        housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.carry_out().await;
+        loop {
+            let now = self.clock.now();
+            let due = self.state.timers.keys().next().map(|(at, _)| at.saturating_sub(now.mono));
+            let wake = tokio::select! {
+                Some(event) = self.events.recv() => Wake::Link(event),
+                Some(reply) = self.replies.recv() => Wake::Reply(reply),
+                Some(request) = self.requests.recv() => Wake::Request(request),
+                () = pause(due) => Wake::Timers,
+                _ = housekeeping.tick() => Wake::Housekeeping,
+            };
+            match wake {
+                Wake::Link(event) => {
+                    self.link_event(event);
+                    // Whatever else waits shares this turn's outputs: one write per link for all of it.
+                    for _ in 1..TURN_EVENTS_MAX {
+                        let Ok(event) = self.events.try_recv() else { break };
+                        self.link_event(event);
+                    }
+                }
+                Wake::Reply(reply) => {
+                    self.reply(reply);
+                    while let Ok(reply) = self.replies.try_recv() {
+                        self.reply(reply);
+                    }
+                }
+                Wake::Request(Request::Load { room, chat, reply }) => self.load(room, chat, reply).await,
+                Wake::Request(Request::Stop) => break,
+                Wake::Timers => self.fire_timers(),
+                Wake::Housekeeping => self.keep_house().await,
+            }
+            self.carry_out().await;
+        }
+        self.stop().await;
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.engine.handle(input, now);
+    }
+
+    fn link_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Listening(addr) => self.announcer.listening(addr),
+            LinkEvent::Up(link, info) => {
+                let scheme = self.links.keys().find(|scheme| **scheme == info.remote.scheme());
+                if let Some(scheme) = scheme {
+                    self.state.schemes.insert(link, scheme);
+                    self.feed(Input::LinkUp(link, info));
+                }
+            }
+            LinkEvent::Batch(link, batch) => self.feed(Input::Batch(link, batch)),
+            LinkEvent::Drained(link) => self.feed(Input::LinkDrained(link)),
+            LinkEvent::Down(link, reason) => {
+                tracing::debug!(%link, ?reason, "link down");
+                self.state.schemes.remove(&link);
+                self.feed(Input::LinkDown(link));
+                self.shared.peer_down(link);
+            }
+            LinkEvent::DialFailed(addr, reason) => {
+                tracing::debug!(%addr, %reason, "dialling failed");
+                self.feed(Input::DialFailed(addr));
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Publish(envelopes) => {
+                for envelope in envelopes {
+                    self.feed(Input::Publish(envelope));
+                }
+            }
+            Reply::Known(id, known) => self.feed(Input::Known { id, known }),
+            Reply::Ids(session, ids) => self.feed(Input::Ids(session, ids)),
+            Reply::Fetched(session, envelopes) => self.feed(Input::Fetched(session, envelopes)),
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.clock.now();
+        while let Some(entry) = self.state.timers.first_entry()
+            && entry.key().0 <= now.mono
+        {
+            let timer = entry.remove();
+            self.engine.handle(Input::Timer(timer), now);
+        }
+    }
+
+    /// Carries out the engine's outputs, relaying first: what is accepted goes to the vault as one command.
+    async fn carry_out(&mut self) {
+        let mut accepted: Vec<Accepted> = Vec::new();
+        loop {
+            let outputs: Vec<Output> = self.engine.outputs().collect();
+            if outputs.is_empty() {
+                break;
+            }
+            for output in outputs {
+                match output {
+                    Output::Send(link, frame) => self.send(link, frame),
+                    Output::Dial(addr) => self.dial(&addr),
+                    Output::Close(link) => {
+                        if let Some(links) = self.links_of(link) {
+                            links.close(link);
+                        }
+                    }
+                    Output::Accept(one) => accepted.push(one),
+                    Output::SetTimer(timer, at) => {
+                        self.state.timers_set += 1;
+                        self.state.timers.insert((at, self.state.timers_set), timer);
+                    }
+                    Output::Event(event) => self.engine_event(event, &mut accepted).await,
+                    Output::Ask(id) => self.ask(&mut accepted, Command::Ask(id)).await,
+                    Output::ListIds(session, shelf, range) => {
+                        self.ask(&mut accepted, Command::ListIds(session, shelf, range)).await;
+                    }
+                    Output::Fetch(session, shelf, ids) => {
+                        self.ask(&mut accepted, Command::Fetch(session, shelf, ids)).await;
+                    }
+                }
+            }
+        }
+        self.hand_over(&mut accepted).await;
+        self.shared.set_engine_counters(self.engine.counters().iter());
+    }
+
+    async fn hand_over(&mut self, accepted: &mut Vec<Accepted>) {
+        if !accepted.is_empty() {
+            let _ = self.vault.send(Command::Accept(std::mem::take(accepted))).await;
+        }
+    }
+
+    /// A question to the vault comes after what was accepted before it, so that the answer counts that in.
+    async fn ask(&mut self, accepted: &mut Vec<Accepted>, command: Command) {
+        self.hand_over(accepted).await;
+        let _ = self.vault.send(command).await;
+    }
+
+    fn links_of(&self, link: LinkId) -> Option<&dyn Links> {
+        let scheme = self.state.schemes.get(&link)?;
+        self.links.get(scheme).map(|links| &**links)
+    }
+
+    fn send(&mut self, link: LinkId, frame: rumormill_api::Frame) {
+        let Some(links) = self.links_of(link) else { return };
+        match links.try_send(link, frame) {
+            Ok(()) | Err(SendError::Gone) => {}
+            Err(SendError::Full) => self.feed(Input::LinkFull(link)),
+            Err(SendError::Invalid) => {
+                self.shared.count("invalid_frame");
+                tracing::error!(%link, "the engine made a frame that the transport refuses");
+            }
+        }
+    }
+
+    fn dial(&mut self, addr: &PeerAddr) {
+        match self.links.get(addr.scheme()) {
+            Some(links) => links.dial(addr),
+            None => self.feed(Input::DialFailed(addr.clone())),
+        }
+    }
+
+    async fn engine_event(&mut self, event: EngineEvent, accepted: &mut Vec<Accepted>) {
+        match event {
+            EngineEvent::PeerUp(link, info) => self.shared.peer_up(link, peer_info(&info)),
+            EngineEvent::PeerDown(link) => self.shared.peer_down(link),
+            EngineEvent::SeenAs(addr) => {
+                if let Some(record) = self.announcer.seen_as(&addr, self.clock.now().unix) {
+                    self.feed(Input::OwnRecord(Some(record)));
+                }
+            }
+            EngineEvent::SyncProgress { token, received, wanted } => self.progress(token, received, wanted),
+            EngineEvent::SyncEnded { token, answered, failed, missing, .. } => {
+                self.hand_over(accepted).await;
+                self.sync_ended(token, answered, failed, missing).await;
+            }
+        }
+    }
+
+    async fn load(&mut self, room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport>) {
+        let new_before = self.standing(room).await.new;
+        let load_id = self.state.next_token;
+        self.state.next_token += 1;
+        let mut scopes = vec![Scope::Window(ExpiryRange::ALL)];
+        scopes.extend(self.archives[room].map(Scope::Archive));
+        let load = Load {
+            chat,
+            room,
+            open: scopes.len(),
+            report: LoadReport::default(),
+            new_before,
+            reply: Some(reply),
+            received: BTreeMap::new(),
+        };
+        self.state.loads.insert(load_id, load);
+        for scope in scopes {
+            let token = self.state.next_token;
+            self.state.next_token += 1;
+            self.state.tokens.insert(token, load_id);
+            self.feed(Input::Sync { token, scope, link: None });
+        }
+    }
+
+    fn progress(&mut self, token: u64, received: u64, wanted: u64) {
+        let Some(load) = self.state.tokens.get(&token).and_then(|id| self.state.loads.get_mut(id)) else { return };
+        load.received.insert(token, (received, wanted));
+        let (received, wanted) = load.received.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        self.shared.emit(Event::Loading { chat: Arc::clone(&load.chat), received, wanted });
+    }
+
+    async fn sync_ended(&mut self, token: u64, answered: u32, failed: u32, missing: u64) {
+        let Some(id) = self.state.tokens.remove(&token) else { return };
+        let Some(load) = self.state.loads.get_mut(&id) else { return };
+        // Both syncs speak with the same peers: a peer counts once.
+        load.report.answered = load.report.answered.max(answered);
+        load.report.failed = load.report.failed.max(failed);
+        load.report.missing += missing;
+        load.open -= 1;
+        if load.open > 0 {
+            return;
+        }
+        let Some(mut load) = self.state.loads.remove(&id) else { return };
+        let standing = self.standing(load.room).await;
+        load.report.new = standing.new - load.new_before;
+        load.report.missing = standing.missing;
+        load.report.oldest = standing.oldest;
+        if let Some(reply) = load.reply.take() {
+            let _ = reply.send(load.report);
+        }
+    }
+
+    async fn standing(&mut self, room: usize) -> Standing {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.vault.send(Command::Standing(room, reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    async fn keep_house(&mut self) {
+        let now = self.clock.now();
+        if self.retry_wanted.load(Ordering::Acquire) {
+            let _ = self.vault.send(Command::Retry).await;
+        }
+        if let Some(record) = self.announcer.renew(now.unix) {
+            self.feed(Input::OwnRecord(Some(record)));
+        }
+        let watch = self.state.watch.get_or_insert(Watch {
+            last: now,
+            prune_at: now.mono,
+            save_at: now.mono + SAVE_ADDRESSES_INTERVAL_MS,
+        });
+        let expected = watch.last.unix + (now.mono - watch.last.mono);
+        watch.last = now;
+        if expected.abs_diff(now.unix) > CLOCK_JUMP_MS {
+            watch.prune_at = now.mono + PRUNE_PAUSE_AFTER_JUMP_MS;
+            let minutes = expected.abs_diff(now.unix) / 60_000;
+            let way = if now.unix > expected { "ahead" } else { "back" };
+            self.shared.notice(
+                NoticeLevel::Warning,
+                "node",
+                format!("this machine's clock jumped {minutes} minutes {way}; nothing is removed from the history until it settles"),
+            );
+        }
+        let prune = now.mono >= watch.prune_at;
+        let save = now.mono >= watch.save_at;
+        if prune {
+            watch.prune_at = now.mono + PRUNE_INTERVAL_MS;
+        }
+        if save {
+            watch.save_at = now.mono + SAVE_ADDRESSES_INTERVAL_MS;
+        }
+        if prune {
+            let hour = u32::try_from(now.unix / 3_600_000).unwrap_or(u32::MAX);
+            let _ = self.vault.send(Command::Prune(hour)).await;
+        }
+        if save {
+            self.save_addresses().await;
+        }
+    }
+
+    async fn save_addresses(&mut self) {
+        let addresses = super::announce::encode_addresses(&self.engine.addresses());
+        let _ = self.vault.send(Command::SaveAddresses(addresses)).await;
+    }
+
+    async fn stop(mut self) {
+        self.carry_out().await;
+        self.save_addresses().await;
+        for (link, scheme) in &self.state.schemes {
+            if let Some(links) = self.links.get(scheme) {
+                links.close(*link);
+            }
+        }
+        let _ = self.vault.send(Command::Stop).await;
+        // The vault drops its end of the replies once everything is durable.
+        while self.replies.recv().await.is_some() {}
+    }
+}
+
+fn peer_info(info: &LinkInfo) -> PeerInfo {
+    let (addr, outgoing) = match &info.direction {
+        Direction::Outgoing(addr) => (addr.clone(), true),
+        Direction::Incoming => (info.remote.clone(), false),
+    };
+    PeerInfo { addr, outgoing, fingerprint: HEXLOWER.encode(&info.peer[..4]) }
+}
+
+async fn pause(ms: Option<u64>) {
+    match ms {
+        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,212 @@
+//! Wires a node's parts together and starts its tasks.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ed25519_dalek::SigningKey;
+use rumormill_api::{Cursor, Dedup, History, LinkEvent, Links, PeerAddr, Retention};
+use tokio::sync::{broadcast, mpsc};
+
+use super::announce::{Announcer, decode_addresses};
+use super::api::{ChatInfo, Event, Me, NoticeLevel};
+use super::clock::{Clock, system_entropy};
+use super::driver::{Driver, DriverState};
+use super::ext::Hooks;
+use super::handle::Node;
+use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
+use super::shared::{EVENT_BUS_CAPACITY, Shared};
+use super::vault::{self, Progress, VAULT_QUEUE_MAX, Vault};
+use crate::StartError;
+use crate::proto::{Engine, EngineConfig, Input, RoomProof};
+use crate::room::{Identity, Keyring, RoomState, StorageKey};
+
+/// How many requests wait for the driver.
+const REQUESTS_MAX: usize = 256;
+
+/// How many records are read at once when a room's state is made anew out of its archive.
+const REBUILD_PAGE: usize = 1_000;
+
+/// A bus for a node's events.
+pub(crate) fn event_bus() -> broadcast::Sender<Event> {
+    broadcast::channel(EVENT_BUS_CAPACITY).0
+}
+
+/// Everything that a node is made of.
+pub(crate) struct Parts {
+    pub(crate) me: Me,
+    pub(crate) chats: Vec<ChatInfo>,
+    pub(crate) keyring: Keyring,
+    pub(crate) identity: Identity,
+    pub(crate) storage: StorageKey,
+    pub(crate) history: Box<dyn History>,
+    pub(crate) dedup: Box<dyn Dedup>,
+    pub(crate) links: BTreeMap<&'static str, Box<dyn Links>>,
+    pub(crate) link_events: mpsc::Receiver<LinkEvent>,
+    pub(crate) link_key: SigningKey,
+    pub(crate) announce: Option<PeerAddr>,
+    pub(crate) peers: Vec<PeerAddr>,
+    pub(crate) lan: bool,
+    pub(crate) outgoing: usize,
+    pub(crate) serve_archive: bool,
+    pub(crate) retention: Retention,
+    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) inline: bool,
+    /// Kept until the node has stopped: the profile's lock.
+    pub(crate) keep: Box<dyn Any + Send>,
+}
+
+impl Parts {
+    /// Starts the node's tasks.
+    pub(crate) fn start(mut self) -> Result<Arc<Node>, StartError> {
+        let shared = Shared::new(self.me.clone(), self.chats.clone(), self.events.clone());
+        let listen = self.listening();
+        let states = self.states()?;
+        for (room, state) in states.iter().enumerate() {
+            shared.set_missing(room, state.missing());
+        }
+
+        let mut seed = [0; 32];
+        let mut entropy = system_entropy();
+        entropy(&mut seed);
+        let now = self.clock.now();
+        let config = EngineConfig {
+            link_key: self.link_key.verifying_key().to_bytes(),
+            static_peers: self.peers.clone(),
+            known: vault::load_addresses(&*self.history, &self.storage)?
+                .map(|bytes| decode_addresses(&bytes))
+                .unwrap_or_default(),
+            lan: self.lan,
+            outgoing_target: self.outgoing,
+            ..EngineConfig::default()
+        };
+        let mut engine = Engine::new(config, self.dedup, seed);
+        for id in vault::seen(&*self.history)? {
+            engine.note_seen(&id, now);
+        }
+        let rooms = self.keyring.rooms();
+        let archives: Vec<_> = rooms.iter().map(|room| room.proof_key().map(|_| room.tag())).collect();
+        let serve = self.serve_archive;
+        let proofs = rooms
+            .iter()
+            .filter_map(|room| room.proof_key().map(|key| RoomProof { tag: room.tag(), key, serve }))
+            .collect();
+        engine.handle(Input::Rooms(proofs), now);
+        let mut announcer = Announcer::new(self.link_key, self.announce);
+        for addr in &listen {
+            announcer.listening(addr.clone());
+        }
+        if let Some(record) = announcer.renew(now.unix) {
+            engine.handle(Input::OwnRecord(Some(record)), now);
+        }
+
+        let (shown, queue) = mpsc::channel(PRESENTER_QUEUE_MAX);
+        let presenter = Presenter { shared: Arc::clone(&shared), hooks: self.hooks, queue };
+        let (to_vault, commands) = mpsc::channel(VAULT_QUEUE_MAX);
+        let (replies, from_vault) = mpsc::unbounded_channel();
+        let (to_driver, requests) = mpsc::channel(REQUESTS_MAX);
+        let retry_wanted = Arc::new(AtomicBool::new(false));
+        self.retention.ephemeral = vault::ephemeral(rooms);
+        let vault = Vault {
+            history: self.history,
+            names: self.chats.iter().map(|chat| Arc::clone(&chat.name)).collect(),
+            keyring: self.keyring,
+            states,
+            identity: self.identity,
+            storage: self.storage,
+            clock: Arc::clone(&self.clock),
+            entropy,
+            shared: Arc::clone(&shared),
+            presenter: ToPresenter { queue: shown, shared: Arc::clone(&shared) },
+            replies,
+            retention: self.retention,
+            progress: Progress::new(Arc::clone(&retry_wanted)),
+        };
+        if self.inline {
+            tokio::spawn(vault.run_inline(commands));
+        } else {
+            let thread = std::thread::Builder::new().name("rumor-vault".into());
+            thread
+                .spawn(move || vault.run(commands))
+                .map_err(|source| StartError::System { what: "can't start the history's thread".into(), source })?;
+        }
+        let driver = Driver {
+            engine,
+            links: self.links,
+            events: self.link_events,
+            requests,
+            vault: to_vault.clone(),
+            replies: from_vault,
+            retry_wanted,
+            announcer,
+            archives,
+            clock: self.clock,
+            shared: Arc::clone(&shared),
+            state: DriverState::default(),
+        };
+        let presenting = tokio::spawn(presenter.run());
+        let keep = self.keep;
+        let stopping = Arc::clone(&shared);
+        tokio::spawn(async move {
+            driver.run().await;
+            // The vault has dropped its end: what it made durable is shown before the end is told.
+            if let Err(error) = presenting.await {
+                tracing::error!(%error, "the presenter failed");
+            }
+            drop(keep);
+            stopping.emit(Event::Stopped);
+        });
+        shared.emit(Event::Ready { listen });
+        for chat in self.chats.iter().filter(|chat| chat.weak) {
+            let text = format!("{} opens with a passphrase, which can be guessed: use a secret instead", chat.name);
+            shared.notice(NoticeLevel::Warning, "node", text);
+        }
+        Ok(Arc::new(Node { shared, vault: to_vault, driver: to_driver }))
+    }
+
+    /// Where the transports listen: they said so before they were open.
+    fn listening(&mut self) -> Vec<PeerAddr> {
+        let mut listen = Vec::new();
+        while let Ok(event) = self.link_events.try_recv() {
+            if let LinkEvent::Listening(addr) = event {
+                listen.push(addr);
+            }
+        }
+        listen
+    }
+
+    /// The rooms' states as they were kept; one that is missing or damaged is made anew out of the archive, so that no
+    /// sequence number is ever used twice.
+    fn states(&self) -> Result<Vec<RoomState>, StartError> {
+        let loaded = vault::load_states(&*self.history, &self.storage, self.keyring.rooms())?;
+        let now = self.clock.now().unix;
+        loaded
+            .into_iter()
+            .zip(self.keyring.rooms())
+            .map(|(state, room)| match state {
+                Some(state) => Ok(state),
+                None => {
+                    let mut records = Vec::new();
+                    let mut before = Cursor::END;
+                    loop {
+                        let page = self.history.page(&room.tag(), before, REBUILD_PAGE)?;
+                        let Some(first) = page.first() else { break };
+                        before = first.at;
+                        records.extend(page.into_iter().rev());
+                    }
+                    let mut state = RoomState::default();
+                    let held: std::collections::HashSet<_> = records.iter().map(|record| record.at.id).collect();
+                    for record in records.iter().rev() {
+                        if let Ok(Some((_, opened))) = self.keyring.open(&record.envelope, now) {
+                            room.note(&mut state, &opened, now, &mut |id| held.contains(id));
+                        }
+                    }
+                    Ok(state)
+                }
+            })
+            .collect()
+    }
+}
