@@ -15,13 +15,16 @@ mod access;
 mod cbor;
 mod id;
 mod identity;
+mod invite;
 mod keyring;
 mod keys;
 mod layout;
+mod order;
 mod payload;
 mod reject;
 #[allow(clippy::module_inception, reason = "the file about a room, in the folder about rooms")]
 mod room;
+mod sanitize;
 mod secret;
 mod state;
 mod storage;
@@ -31,13 +34,16 @@ mod testing;
 pub use access::{Access, Ratchet};
 pub use id::PersonId;
 pub use identity::{Identity, SIGNATURE_BYTES, verify};
+pub use invite::{INVITE_MAX_BYTES, INVITE_MAX_PEERS, INVITE_NAME_MAX_BYTES, INVITE_PREFIX, Invite, InviteError};
 pub use keyring::Keyring;
 pub use keys::{
     ChainKey, DAY_MS, EPHEMERAL_WINDOW_DAYS, EPOCH_HOURS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of, proof_key,
 };
+pub use order::display_order;
 pub use payload::{Body, CHUNK_BYTES, MAX_CHUNKS, MAX_NICK_BYTES, MAX_PARENTS, MAX_TEXT_BYTES, Opened, assemble};
 pub use reject::Reject;
 pub use room::{NewMessage, Room, RoomKind, RoomSpec, SealError, Sealed};
+pub use sanitize::{sanitize, sanitize_line};
 pub use secret::{
     ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_PASSES, PASSPHRASE_MIN_CHARS, RoomSecret, SECRET_BYTES, SecretError,
 };

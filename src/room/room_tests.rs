@@ -39,3 +39,132 @@ fn a_long_text_comes_in_chunks_and_whole_again() {
     let mut lacking = |id: &MsgId| chunks[1..].iter().find(|chunk| chunk.id == *id).cloned();
     assert_eq!(assemble(manifest, &mut lacking), Ok(None));
 }
+
+#[test]
+fn limits_of_a_message_to_be_said() {
+    let room = room(1);
+    let seal = |message: NewMessage| {
+        let mut state = RoomState::default();
+        room.seal(&alice(), &mut state, &message, NOW_MS, &mut entropy()).map(|sealed| sealed.len())
+    };
+    assert_eq!(seal(text("")), Err(SealError::Empty));
+    assert_eq!(seal(text("x")), Ok(1));
+    assert_eq!(seal(text(&"x".repeat(MAX_TEXT_BYTES))), Ok(MAX_CHUNKS + 1));
+    let bytes = MAX_TEXT_BYTES + 1;
+    assert_eq!(seal(text(&"x".repeat(bytes))), Err(SealError::TooLong { bytes }));
+    assert_eq!(seal(NewMessage { nick: "n".repeat(MAX_NICK_BYTES), ..text("x") }), Ok(1));
+    let bytes = MAX_NICK_BYTES + 1;
+    assert_eq!(seal(NewMessage { nick: "n".repeat(bytes), ..text("x") }), Err(SealError::NickTooLong { bytes }));
+}
+
+#[test]
+fn every_class_carries_a_text_and_the_last_one_gives_way_to_chunks() {
+    let room = room(1);
+    let mut sizes = std::collections::BTreeSet::new();
+    let mut largest = 0;
+    for length in (1..600).chain((600..34_000).step_by(257)).chain(32_300..32_600) {
+        let words = "w".repeat(length);
+        let sealed = room.seal(&alice(), &mut RoomState::default(), &text(&words), NOW_MS, &mut entropy()).unwrap();
+        for one in &sealed {
+            sizes.insert(one.envelope.len());
+            assert_eq!(room.open(&one.envelope, NOW_MS).unwrap().as_ref(), Some(&one.opened));
+        }
+        if sealed.len() == 1 {
+            largest = largest.max(length);
+        } else {
+            assert!(length > largest, "{length} bytes were cut though {largest} fit");
+            assert!(sealed.last().unwrap().opened.body.is_shown());
+        }
+    }
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), layout::SIZES);
+    assert!(largest > CHUNK_BYTES);
+}
+
+#[test]
+fn a_failed_seal_leaves_the_callers_state() {
+    let room = room(1);
+    let state = RoomState::default();
+    let mut attempt = state.clone();
+    let early = room.seal(&alice(), &mut attempt, &text("x"), DAY_MS, &mut entropy());
+    assert_eq!(early, Err(SealError::NoKey));
+    assert_eq!(attempt, state);
+}
+
+#[test]
+fn a_clock_within_a_day_makes_no_difference() {
+    let (here, there) = (room(1), room(1));
+    for (ahead, now) in [(0, NOW_MS + DAY_MS), (1, NOW_MS), (2, NOW_MS), (3, NOW_MS - DAY_MS)] {
+        let mut state = RoomState::default();
+        let at = NOW_MS + ahead * DAY_MS / 2 - DAY_MS / 2;
+        let sealed = here.seal(&alice(), &mut state, &text("x"), at, &mut entropy()).unwrap();
+        assert_eq!(there.open(&sealed[0].envelope, now).is_ok_and(|opened| opened.is_some()), ahead != 3);
+    }
+    // Two days ahead there is no key yet; when the day has come, there is.
+    let sealed =
+        here.seal(&alice(), &mut RoomState::default(), &text("x"), NOW_MS + 2 * DAY_MS, &mut entropy()).unwrap();
+    assert_eq!(there.open(&sealed[0].envelope, NOW_MS), Ok(None));
+    assert!(there.open(&sealed[0].envelope, NOW_MS + DAY_MS).unwrap().is_some());
+}
+
+#[test]
+fn history_opens_years_later() {
+    let sealed = seal_one(&room(1), &alice(), &mut RoomState::default(), "long ago");
+    let opened = room(1).open(&sealed.envelope, NOW_MS + 3_650 * DAY_MS);
+    assert_eq!(opened, Ok(Some(sealed.opened)));
+}
+
+#[test]
+fn an_invite_from_now_on_shows_nothing_before() {
+    let whole = room(1);
+    let tomorrow = NOW_MS + DAY_MS;
+    let before = seal_one(&whole, &alice(), &mut RoomState::default(), "before");
+    let from = whole.from_now_on(tomorrow).unwrap();
+    let newcomer = room_of(RoomSpec { access: Access::From(from), ..spec(1) });
+    assert_eq!(newcomer.open(&before.envelope, tomorrow), Ok(None));
+    let after = whole.seal(&alice(), &mut RoomState::default(), &text("after"), tomorrow, &mut entropy()).unwrap();
+    assert_eq!(newcomer.open(&after[0].envelope, tomorrow), Ok(Some(after[0].opened.clone())));
+    assert_eq!((newcomer.room_id(), newcomer.tag()), (whole.room_id(), whole.tag()));
+    assert!(whole.proof_key().is_some() && newcomer.proof_key().is_none());
+    let answer = newcomer.seal(&bob(), &mut RoomState::default(), &text("here"), tomorrow, &mut entropy()).unwrap();
+    assert!(whole.open(&answer[0].envelope, tomorrow).unwrap().is_some());
+}
+
+#[test]
+fn an_ephemeral_room_forgets_and_an_archive_does_not() {
+    let ephemeral = room_of(RoomSpec { kind: RoomKind::Ephemeral, born_day: 0, ..spec(1) });
+    let archive = room_of(RoomSpec { born_day: 0, ..spec(1) });
+    let old = seal_one(&archive, &alice(), &mut RoomState::default(), "old");
+    let window = u64::from(EPHEMERAL_WINDOW_DAYS) * DAY_MS;
+
+    assert!(ephemeral.open(&old.envelope, NOW_MS).unwrap().is_some());
+    let last_day = ephemeral.ratchet(NOW_MS + window).unwrap();
+    assert_eq!(last_day.epoch, day_of(NOW_MS));
+    assert!(ephemeral.open(&old.envelope, NOW_MS + window).unwrap().is_some(), "still within the window");
+    assert!(ephemeral.ratchet(NOW_MS + window).is_none(), "nothing older is left");
+
+    let later = NOW_MS + window + DAY_MS;
+    let state = ephemeral.ratchet(later).unwrap();
+    assert_eq!(ephemeral.open(&old.envelope, later), Ok(None));
+    assert!(archive.ratchet(later).is_none());
+    assert!(archive.open(&old.envelope, later).unwrap().is_some());
+
+    // What is stored in the secret's stead reads on after a restart, and proves the room.
+    let stored = state.encode("room-1", &storage(), &mut entropy());
+    let read = Ratchet::decode(&stored, "room-1", &storage()).unwrap();
+    assert!(read == state);
+    assert_eq!(Ratchet::decode(&stored, "room-2", &storage()).unwrap_err(), StateError::Sealed);
+    let again = room_of(RoomSpec { access: Access::From(read), kind: RoomKind::Ephemeral, ..spec(1) });
+    let new = archive.seal(&alice(), &mut RoomState::default(), &text("new"), later, &mut entropy()).unwrap();
+    assert!(again.open(&new[0].envelope, later).unwrap().is_some());
+    assert_eq!(again.open(&old.envelope, later), Ok(None));
+    assert_eq!(again.proof_key(), archive.proof_key());
+}
+
+#[test]
+fn nothing_prints_a_key() {
+    let from = room(1).from_now_on(NOW_MS).unwrap();
+    assert_eq!(format!("{:?}", Access::Secret(secret(1))), "Access::Secret(…)");
+    assert_eq!(format!("{from:?}"), format!("Ratchet {{ epoch: 10, born_day: {}, .. }}", from.born_day));
+    let spec = format!("{:?} {:?}", spec(1), room(1));
+    assert!(spec.contains("Access::Secret(…)") && !spec.contains("1, 1, 1"), "{spec}");
+}
