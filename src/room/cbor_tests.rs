@@ -108,10 +108,10 @@ fn values() -> impl Strategy<Value = Value> {
 
 fn write(out: &mut Writer, value: &Value) {
     match value {
-        Value::Integer(number) => drop(out.uint(u64::try_from(*number).unwrap())),
-        Value::Bool(value) => drop(out.bool(*value)),
-        Value::Text(text) => drop(out.text(text)),
-        Value::Bytes(bytes) => drop(out.bytes(bytes)),
+        Value::Integer(number) => _ = out.uint(u64::try_from(*number).unwrap()),
+        Value::Bool(value) => _ = out.bool(*value),
+        Value::Text(text) => _ = out.text(text),
+        Value::Bytes(bytes) => _ = out.bytes(bytes),
         Value::Array(items) => {
             out.array(items.len());
             items.iter().for_each(|item| write(out, item));
