@@ -40,8 +40,10 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "ui",
+        // The profile's folder is where typed lines are kept, with the profile's permissions.
         ours: &[
             "node",
+            "state",
             "room::PersonId",
             "api::MsgId",
             "api::PeerAddr",
