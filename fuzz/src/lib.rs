@@ -4,6 +4,7 @@
 //! encodes to the same bytes, and an error text carries no control character to a terminal.
 
 mod mutate;
+mod room;
 mod seeds;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::path::Path;
 use rumormill::config::{Config, Format};
 
 pub use mutate::Mutator;
+pub use room::payload;
 pub use seeds::seeds;
 
 /// A target by name.
@@ -22,7 +24,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[Target { name: "config", run: config }];
+pub const TARGETS: &[Target] = &[Target { name: "config", run: config }, Target { name: "payload", run: payload }];
 
 /// A config's text, as TOML and as JSON.
 pub fn config(data: &[u8]) {

@@ -18,6 +18,12 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>, String> {
         .filter(|file| file.is_file())
         .map(|file| std::fs::read(file).map_err(|error| format!("{} can't be read: {error}", file.display())))
         .collect();
+    let seeds = seeds.map(|mut seeds| {
+        if target == "payload" {
+            seeds.extend(crate::room::payloads());
+        }
+        seeds
+    });
     match seeds {
         Ok(seeds) if seeds.is_empty() => Err(format!("{target} has no seed")),
         seeds => seeds,

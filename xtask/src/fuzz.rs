@@ -15,6 +15,8 @@ const LIBFUZZER_RUNS: u64 = 1_000_000;
 /// The most memory that a run under libFuzzer may hold at once, in MiB: libFuzzer's own tables, some 30 MiB before the
 /// first input, are in it.
 const LIBFUZZER_MEMORY_MAX_MIB: u64 = 128;
+/// The most that one allocation may ask for, in MiB.
+const ALLOCATION_MAX_MIB: u64 = 16;
 /// The largest input, in bytes: one more than a frame can hold.
 const INPUT_MAX_BYTES: u64 = 65_536;
 /// The longest that one input may take, in seconds.
@@ -56,6 +58,7 @@ pub(crate) fn libfuzzer(cargo: &Cargo, target: &str, runs: Option<u64>) -> Resul
     run.args([
         format!("-runs={}", runs.unwrap_or(LIBFUZZER_RUNS)),
         format!("-rss_limit_mb={LIBFUZZER_MEMORY_MAX_MIB}"),
+        format!("-malloc_limit_mb={ALLOCATION_MAX_MIB}"),
         format!("-max_len={INPUT_MAX_BYTES}"),
         format!("-timeout={INPUT_TIMEOUT_S}"),
         "-print_final_stats=1".to_owned(),

@@ -1,0 +1,4 @@
+//! A sealed payload, under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rumormill_fuzz::payload(data));
