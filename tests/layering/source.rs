@@ -78,10 +78,12 @@ fn is_test_file(path: &str) -> bool {
     file == "tests.rs" || file.ends_with("_tests.rs") || parts.any(|folder| folder == "tests" || folder == "benches")
 }
 
-/// `src/proto/wire.rs` is `crate::proto::wire`; `src/proto/mod.rs` is `crate::proto`.
+/// `src/proto/wire.rs` is `crate::proto::wire`; `src/proto/mod.rs` is `crate::proto`; `src/proto/wire_tests.rs` is
+/// included by `wire.rs`, as `crate::proto::wire::tests`.
 fn module_of(path: &str) -> Vec<String> {
     let inside = path.split_once("src/").map_or("", |(_, inside)| inside);
     let inside = inside.strip_suffix(".rs").unwrap_or(inside);
+    let inside = inside.strip_suffix("_tests").map_or_else(|| inside.to_owned(), |of| format!("{of}/tests"));
     let parts = inside.split('/').filter(|part| !matches!(*part, "mod" | "lib" | "main" | ""));
     std::iter::once("crate").chain(parts).map(str::to_owned).collect()
 }
@@ -381,6 +383,7 @@ mod tests {
             paths("src/proto/wire.rs", "mod a { use super::super::X; } fn f() { super::super::ui::g() }"),
             ["crate::proto::X", "crate::ui::g"]
         );
+        assert_eq!(paths("src/room/seal_tests.rs", "use super::super::testing::X;"), ["crate::room::testing::X"]);
         assert_eq!(paths("src/main.rs", "rumormill::node::start()"), ["crate::node::start"]);
     }
 
