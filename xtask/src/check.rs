@@ -27,7 +27,7 @@ pub(crate) fn check(cargo: &Cargo) -> Result<(), String> {
     }
 
     steps.step("documentation", || {
-        let mut doc = cargo.command(["doc", "--workspace", "--no-deps", "--all-features"]);
+        let mut doc = cargo.command(["doc", "--workspace", "--no-deps", "--all-features", "--keep-going"]);
         finish(doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links"))
     });
     steps.step("layering", || {
@@ -38,7 +38,7 @@ pub(crate) fn check(cargo: &Cargo) -> Result<(), String> {
 }
 
 fn clippy(cargo: &Cargo, args: &[&str]) -> Result<(), String> {
-    finish(cargo.command(["clippy"]).args(args).args(["--", "--deny", "warnings"]))
+    finish(cargo.command(["clippy", "--keep-going"]).args(args).args(["--", "--deny", "warnings"]))
 }
 
 /// The library and the binary with this feature and no other, without a warning.
