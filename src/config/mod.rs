@@ -285,7 +285,7 @@ impl Config {
                 .into_iter()
                 .map(|(field, message)| {
                     let at = tree.offset_of(&field).map(|offset| locate::line_column(text, offset));
-                    Problem { at, field, message: value::printable(&message) }
+                    Problem { at, field: value::printable(&field), message: value::printable(&message) }
                 })
                 .collect();
             problems.sort_by_key(|problem| problem.at);
@@ -337,7 +337,8 @@ fn parse_raw(text: &str, format: Format) -> Result<file::File, Problem> {
         Some(start) if format == Format::Json => Some(start),
         _ => offset,
     };
-    Err(Problem { at: at.map(|offset| locate::line_column(text, offset)), field, message: error::explain(&message) })
+    let (field, message) = (value::printable(&field), value::printable(&error::explain(&message)));
+    Err(Problem { at: at.map(|offset| locate::line_column(text, offset)), field, message })
 }
 
 /// See [`Config::summary`].
