@@ -224,7 +224,7 @@ fn all_problems_come_at_once_in_the_files_order() {
         "version = 2\nname = \" a\"\nlisten = [\"127.0.0.1:4001\"]\npeers = [\"tcp:127.0.0.1:0\", \"ws:x\"]\n\
          [[chats]]\nname = \"x\"\nsecret = \"AAAA\"\n[[chats]]\nname = \"x\"\nsecret = \"{SECRET}\"\n\
          [[chats]]\nname = \"y\"\nsecret = \"{SECRET}=\"\n[[chats]]\nname = \"z\"\n\
-         [network]\noutgoing = 0\nproxy = \"http://x\"\n[window]\nquota = \"big\"\n[lua]\nfilter_ms = 0\n[dedup]\ncapacity = 1\n"
+         [network]\noutgoing = 65\nproxy = \"http://x\"\n[window]\nquota = \"big\"\n[lua]\nfilter_ms = 0\n[dedup]\ncapacity = 1\n"
     );
     let error = toml(&text).unwrap_err();
     let found: Vec<(usize, &str)> =

@@ -110,7 +110,7 @@ pub(super) struct Network {
     pub(super) lan: bool,
     /// A proxy for dialling: `socks5://HOST:PORT`.
     pub(super) proxy: Option<String>,
-    /// How many outgoing links to keep.
+    /// How many outgoing links to keep beside those of `peers`. 0: no learned address is dialled.
     pub(super) outgoing: u32,
 }
 

@@ -120,7 +120,7 @@ pub struct NetworkConfig {
     pub lan: bool,
     /// `socks5://HOST:PORT`.
     pub proxy: Option<String>,
-    /// How many outgoing links to keep.
+    /// How many outgoing links to keep beside those of `peers`. 0: no learned address is dialled.
     pub outgoing: usize,
 }
 

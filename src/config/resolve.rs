@@ -290,8 +290,8 @@ impl Resolver<'_> {
 
     fn network(&mut self, raw: file::Network) -> NetworkConfig {
         self.take("network.name", check_name(&raw.name, NAME_MAX_BYTES));
-        if raw.outgoing == 0 || raw.outgoing > OUTGOING_MAX {
-            self.problem("network.outgoing", format!("is {}; write 1 to {OUTGOING_MAX}", raw.outgoing));
+        if raw.outgoing > OUTGOING_MAX {
+            self.problem("network.outgoing", format!("is {}; write 0 to {OUTGOING_MAX}", raw.outgoing));
         }
         if let Some(proxy) = &raw.proxy {
             let checked = match proxy.strip_prefix("socks5://") {

@@ -12,28 +12,28 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// How long a test waits for something that must come. Generous: it bounds a failure, not a success.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The secrets of the example rooms.
-pub const STUDY: &str = "Faexh1pFDq3pVlUlQ6JZu4PPqVDu86hbBIBD9HNVz1M";
+pub(crate) const STUDY: &str = "Faexh1pFDq3pVlUlQ6JZu4PPqVDu86hbBIBD9HNVz1M";
 
 /// Free ports on loopback. They are held until all are found, so that they differ.
-pub fn free_ports<const N: usize>() -> [u16; N] {
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let held: Vec<_> = (0..N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     std::array::from_fn(|i| held[i].local_addr().unwrap().port())
 }
 
 /// A config for tests.
-pub struct TestConfig {
-    pub name: &'static str,
-    pub port: u16,
-    pub peers: Vec<u16>,
-    pub chats: Vec<(&'static str, String)>,
-    pub extra: String,
+pub(crate) struct TestConfig {
+    pub(crate) name: &'static str,
+    pub(crate) port: u16,
+    pub(crate) peers: Vec<u16>,
+    pub(crate) chats: Vec<(&'static str, String)>,
+    pub(crate) extra: String,
 }
 
 impl TestConfig {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let peers: Vec<String> = self.peers.iter().map(|port| format!("\"tcp:127.0.0.1:{port}\"")).collect();
         writeln!(out, "version = 1\nname = {:?}\nlisten = [\"tcp:127.0.0.1:{}\"]", self.name, self.port).unwrap();
@@ -45,7 +45,7 @@ impl TestConfig {
         out
     }
 
-    pub fn write(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn write(&self, folder: &Path) -> PathBuf {
         let path = folder.join(format!("{}.toml", self.name));
         std::fs::write(&path, self.text()).unwrap();
         path
@@ -53,29 +53,29 @@ impl TestConfig {
 }
 
 /// A secret for a test's own room.
-pub fn secret(byte: u8) -> String {
+pub(crate) fn secret(byte: u8) -> String {
     data_encoding::BASE64URL_NOPAD.encode(&[byte; 32])
 }
 
 /// A running node, spoken to as JSON lines.
-pub struct Node {
+pub(crate) struct Node {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
     lines: Receiver<Value>,
     /// Everything that was read so far.
-    pub seen: Vec<Value>,
+    pub(crate) seen: Vec<Value>,
 }
 
 impl Node {
     /// Starts a node and waits until it is ready.
-    pub fn start(config: &Path, state: &Path) -> Self {
+    pub(crate) fn start(config: &Path, state: &Path) -> Self {
         let mut node = Self::spawn(config, state);
         node.expect("ready", |event| event["event"] == "ready");
         node
     }
 
-    pub fn spawn(config: &Path, state: &Path) -> Self {
+    pub(crate) fn spawn(config: &Path, state: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rumor"))
             .args(["--config".as_ref(), config.as_os_str(), "--json".as_ref(), "--state".as_ref(), state.as_os_str()])
             .stdin(Stdio::piped())
@@ -99,22 +99,22 @@ impl Node {
         Self { name, child, stdin, lines, seen: Vec::new() }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Types a line.
-    pub fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         self.try_line(line).unwrap_or_else(|error| panic!("{}: can't type {line:?}: {error}", self.name));
     }
 
-    pub fn try_line(&mut self, line: &str) -> std::io::Result<()> {
+    pub(crate) fn try_line(&mut self, line: &str) -> std::io::Result<()> {
         let stdin = self.stdin.as_mut().expect("standard input is open");
         writeln!(stdin, "{line}")
     }
 
     /// The next event that fits; those before it stay in `seen`.
-    pub fn expect(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn expect(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -133,7 +133,7 @@ impl Node {
     }
 
     /// As [`expect`](Self::expect), but an event that was seen already counts.
-    pub fn expect_ever(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn expect_ever(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         match self.seen.iter().find(|event| fits(event)) {
             Some(event) => event.clone(),
             None => self.expect(what, fits),
@@ -144,32 +144,32 @@ impl Node {
         &self.seen[self.seen.len().saturating_sub(20)..]
     }
 
-    pub fn expect_text(&mut self, chat: &str, text: &str) -> Value {
+    pub(crate) fn expect_text(&mut self, chat: &str, text: &str) -> Value {
         self.expect_ever(&format!("message {text:?} in {chat}"), |event| {
             event["event"] == "message" && event["chat"] == chat && event["text"] == text
         })
     }
 
     /// Says something in the open chat and waits until it is durable.
-    pub fn say(&mut self, text: &str) -> Value {
+    pub(crate) fn say(&mut self, text: &str) -> Value {
         self.line(text);
         self.expect("sent", |event| event["event"] == "sent")
     }
 
     /// Takes in what has come so far, without waiting.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         while let Ok(event) = self.lines.try_recv() {
             self.seen.push(event);
         }
     }
 
     /// How many events of the run fit.
-    pub fn count(&self, fits: impl Fn(&Value) -> bool) -> usize {
+    pub(crate) fn count(&self, fits: impl Fn(&Value) -> bool) -> usize {
         self.seen.iter().filter(|event| fits(event)).count()
     }
 
     /// Opens a chat.
-    pub fn open(&mut self, chat: &str) {
+    pub(crate) fn open(&mut self, chat: &str) {
         self.line(&format!("/chat {chat}"));
         self.expect("the chat to open", |event| {
             event["event"] == "notice" && event["text"].as_str().is_some_and(|text| text.contains(chat))
@@ -177,17 +177,18 @@ impl Node {
     }
 
     /// `show history`: the texts, in the order shown. A marker sent as a command bounds it.
-    pub fn show_history(&mut self, limit: usize) -> Vec<Value> {
+    pub(crate) fn show_history(&mut self, limit: usize) -> Vec<Value> {
         self.drain();
         let from = self.seen.len();
         self.line(&format!("/show history {limit}"));
         self.line("/nosuchcommand");
-        self.expect("the end of the history", |event| event["event"] == "error");
+        let end = self.expect("the end of the history", |event| event["event"] == "error");
+        assert!(end["text"].as_str().is_some_and(|text| text.contains("nosuchcommand")), "{end}");
         self.seen[from..].iter().filter(|event| event["event"] == "history").cloned().collect()
     }
 
     /// `load history`, and waits for what it prints at its end.
-    pub fn load_history(&mut self) -> String {
+    pub(crate) fn load_history(&mut self) -> String {
         self.line("/load history");
         let end = self.expect("the end of loading", |event| {
             event["event"] == "notice"
@@ -199,7 +200,7 @@ impl Node {
     }
 
     /// Waits until it is linked to `n` peers.
-    pub fn expect_peers(&mut self, n: usize) {
+    pub(crate) fn expect_peers(&mut self, n: usize) {
         let linked = |seen: &[Value]| {
             let count = |name: &str| seen.iter().filter(|event| event["event"] == name).count();
             count("peer_up") - count("peer_down").min(count("peer_up"))
@@ -210,26 +211,26 @@ impl Node {
     }
 
     /// Ends its input, as Ctrl+D does, and waits for a clean end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub(crate) fn stop(mut self) -> ExitStatus {
         self.stdin = None;
         self.expect("stopped", |event| event["event"] == "stopped");
         self.child.wait().unwrap()
     }
 
     /// kill -9.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         self.drain_to_end();
     }
 
     /// Sends a signal by the system's own command.
-    pub fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
-    pub fn wait(mut self) -> (ExitStatus, Vec<Value>) {
+    pub(crate) fn wait(mut self) -> (ExitStatus, Vec<Value>) {
         let status = self.child.wait().unwrap();
         self.drain_to_end();
         (status, std::mem::take(&mut self.seen))
