@@ -76,7 +76,8 @@ impl Parts {
         let config = EngineConfig {
             link_key: self.link_key.verifying_key().to_bytes(),
             static_peers: self.peers.clone(),
-            known: vault::load_addresses(&*self.history, &self.storage)?
+            own: self.link_key.verifying_key().to_montgomery().to_bytes(),
+            known_addresses: vault::load_addresses(&*self.history, &self.storage)?
                 .map(|bytes| decode_addresses(&bytes))
                 .unwrap_or_default(),
             lan: self.lan,

@@ -1,119 +1,75 @@
-//! What was dropped, refused or repeated, each under its own name.
+//! What happened how often, by name.
 
-macro_rules! counts {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// A thing that is counted.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-        pub enum Count {
-            $($(#[$doc])* $variant,)*
+macro_rules! counters {
+    ($($name:ident: $doc:literal,)*) => {
+        /// Counts since the engine's start. Everything that is dropped or refused counts under exactly one name.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $(#[doc = $doc] pub $name: u64,)*
         }
 
-        impl Count {
-            const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Its name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
+        impl Counters {
+            /// Every counter, by name, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+                [$((stringify!($name), self.$name)),*].into_iter()
             }
         }
     };
 }
 
-counts! {
-    /// A link message whose frame or body is malformed.
-    Malformed = "malformed",
-    /// A link message longer than its kind allows.
-    Oversized = "oversized",
-    /// A link message of a kind that this version doesn't have.
-    UnknownKind = "unknown_kind",
-    /// A peer that speaks no version of ours.
-    UnknownLinkVersion = "unknown_link_version",
-    /// A message before HELLO, or a second HELLO.
-    OutOfOrder = "out_of_order",
-    /// A HELLO whose link key isn't the handshake's.
-    ForgedHello = "forged_hello",
-    /// A link whose HELLO didn't come in time.
-    HelloTimeout = "hello_timeout",
-    /// A link that fell silent.
-    Dead = "dead",
-    /// A second link to the same peer, or a link to this node itself.
-    DuplicateLink = "duplicate_link",
-    /// An envelope of a size that there isn't.
-    EnvelopeSize = "envelope_bad_size",
-    /// An envelope of an unknown version.
-    EnvelopeVersion = "envelope_unknown_version",
-    /// An envelope with an unknown flag.
-    EnvelopeFlags = "envelope_unknown_flags",
-    /// An envelope whose `work` isn't zero.
-    EnvelopeWork = "envelope_bad_work",
-    /// An envelope that has expired.
-    EnvelopeExpired = "envelope_expired",
-    /// An envelope that expires too late.
-    EnvelopeFromFuture = "envelope_from_future",
-    /// An envelope that has been here.
-    Duplicate = "duplicate",
-    /// A false positive of the dedup filter, mended by the exact store.
-    FalsePositive = "false_positive",
-    /// An envelope left to reconciliation: too many wait for the exact store.
-    PendingFull = "pending_full",
-    /// An envelope left to reconciliation: the link brought too many new bytes.
-    RateLimited = "rate_limited",
-    /// A frame that a full link didn't take: left to reconciliation.
-    LinkFull = "link_full",
-    /// A peer record that is malformed, forged or out of date.
-    BadRecord = "bad_record",
-    /// A peer record past the rate that is accepted.
-    RecordRate = "record_rate",
-    /// A peer record of an address that isn't dialled.
-    RecordAddress = "record_address",
-    /// An envelope that came as if asked for, and wasn't.
-    ItemUnasked = "item_unasked",
-    /// An envelope of a session that has ended.
-    ItemLate = "item_late",
-    /// A reconciliation message that makes no sense in its session.
-    ReconProtocol = "recon_protocol",
-    /// A reconciliation that was refused.
-    ReconRefused = "recon_refused",
-    /// A reconciliation that fell silent.
-    ReconTimeout = "recon_timeout",
-    /// An envelope that a peer claimed to have and didn't serve.
-    ReconUnserved = "recon_unserved",
-    /// Envelopes accepted live.
-    AcceptedLive = "accepted_live",
-    /// Envelopes accepted because they were asked for.
-    AcceptedSynced = "accepted_synced",
-    /// Full copies sent.
-    Relayed = "relayed",
-}
-
-/// The counts of one engine.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Counters([u64; Count::ALL.len()]);
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self([0; Count::ALL.len()])
-    }
-}
-
-impl Counters {
-    pub(super) fn add(&mut self, count: Count) {
-        self.0[count as usize] += 1;
-    }
-
-    pub(super) fn add_many(&mut self, count: Count, n: u64) {
-        self.0[count as usize] += n;
-    }
-
-    /// One count.
-    #[must_use]
-    pub const fn get(&self, count: Count) -> u64 {
-        self.0[count as usize]
-    }
-
-    /// Every count with its name.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        Count::ALL.iter().map(|count| (count.name(), self.get(*count)))
-    }
+counters! {
+    published: "Own envelopes given to the flood.",
+    accepted: "Live envelopes that were new.",
+    relayed: "Copies sent on to other links.",
+    duplicate: "Live envelopes that had been here. No fault.",
+    asked: "Ids that the exact store was asked about.",
+    asked_known: "Of these, known: duplicates.",
+    expired: "Envelopes past their expiry. No fault of who carries them.",
+    from_future: "Envelopes that expire later than any honest clock allows. No fault of who carries them.",
+    bad_size: "Envelopes of a size that there isn't. Closes the link.",
+    unknown_version: "Envelopes of an unknown version.",
+    bad_flags: "Envelopes with unknown flags.",
+    bad_work: "Envelopes with a work that isn't zero.",
+    bad_publish: "Own envelopes that aren't well-formed or not within their time.",
+    malformed: "Link messages that are malformed. Closes the link.",
+    oversized: "Link messages that are longer than their kind may be. Closes the link.",
+    unknown_kind: "Link messages of an unknown kind. Closes the link.",
+    no_hello: "Links on which something else came before HELLO. Closes the link.",
+    second_hello: "Links on which HELLO came twice. Closes the link.",
+    hello_timeout: "Links on which HELLO didn't come in time.",
+    hello_version: "Links that share no protocol version with this build.",
+    hello_key: "HELLOs with a link key that isn't the handshake's. Closes the link.",
+    self_link: "Links of this node to itself.",
+    duplicate_link: "Links closed for another one to the same peer.",
+    too_many_links: "Incoming links over the limit.",
+    dead_link: "Links closed after silence.",
+    link_full: "Frames that a full queue refused.",
+    held_back: "Rumors not sent to links that are behind.",
+    over_rate: "Live envelopes put off to reconciliation because their link was over its rate of new bytes.",
+    pending_full: "Live envelopes put off to reconciliation because too many of their link wait for the store.",
+    unasked_announcement: "IHAVE, PRUNE: accepted, without effect on a flooding node but a repair.",
+    chaff: "CHAFF received.",
+    dials: "Dials started.",
+    dial_failed: "Dials that came to nothing.",
+    dial_limited: "Dials put off because the address was dialled a short while ago.",
+    peer_record_over_rate: "Peer records not looked at because their link sent too many.",
+    peer_record_malformed: "Peer records that are malformed.",
+    peer_record_forged: "Peer records with a wrong signature. Closes the link.",
+    peer_record_stale: "Peer records from too long ago, or from the future.",
+    peer_record_refused: "Peer records whose address this node doesn't dial.",
+    peer_record_full: "Peer records for which the address book had no room.",
+    peer_record_new: "Peer records taken into the address book.",
+    peers_sent: "Peer records sent.",
+    recon_started: "Reconciliations started by this node.",
+    recon_served: "Reconciliations that a peer started and this node took part in.",
+    recon_declined: "Reconciliations that this node declined.",
+    recon_refused: "Reconciliations that a peer declined.",
+    recon_failed: "Reconciliations that failed or fell silent.",
+    recon_fault: "Reconciliations in which the peer did what an honest one doesn't. Closes the link.",
+    recon_stray: "Messages of reconciliations that aren't under way (any more). No fault.",
+    item_sent: "Envelopes served because they were asked for.",
+    item_accepted: "Envelopes received because they were asked for.",
+    item_known: "Of these, ones that had come by another way meanwhile.",
+    item_expired: "Of these, ones outside of their time.",
+    item_missing: "Envelopes that a peer claimed to have and didn't serve.",
 }

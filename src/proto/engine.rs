@@ -1,497 +1,315 @@
-//! The engine: one node's gossip, inputs and the time in, effects out.
-
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+//! The engine: what comes in, goes to the part whose concern it is.
 
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use rumormill_api::{Dedup, Direction, ExpiryRange, Frame, LinkId, LinkInfo, Millis, MsgId, PeerAddr, SourceGroup};
+use rumormill_api::{Dedup, Direction, LinkId, LinkInfo, MsgId, PeerAddr};
 
-use super::antientropy::Syncs;
-use super::counters::{Count, Counters};
-use super::envelope::{Envelope, EnvelopeFault, LIFETIME_MAX_MS};
-use super::peers::{Peers, group_of};
-use super::records::{PeerRecord, handshake_key};
-use super::rumor::{Recent, Rumors};
-use super::wire::{Hello, LINK_VERSION, Message};
-use super::{EngineEvent, Input, Now, Output, Scope, Timer};
+use super::antientropy::{Recon, Start};
+use super::core::Core;
+use super::peers::Peers;
+use super::rumor::{Heard, Rumors};
+use super::timers::Alarm;
+use super::wire::{Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, Message, RawMessage, link_key_to_x25519};
+use super::{Counters, EngineConfig, EngineEvent, Input, Now, Output, Timer};
 
-/// How long a peer may take to say HELLO, in milliseconds.
-pub const HELLO_TIMEOUT_MS: Millis = 5_000;
-/// After how much silence a peer is pinged, in milliseconds.
-pub const PING_AFTER_MS: Millis = 20_000;
-/// After how much silence a link counts as dead, in milliseconds.
-pub const DEAD_AFTER_MS: Millis = 60_000;
-/// How often the recent window is reconciled with a random peer, in milliseconds.
-pub const RECENT_SYNC_INTERVAL_MS: Millis = 60_000;
-/// How often everything is, in milliseconds.
-pub const FULL_SYNC_INTERVAL_MS: Millis = 24 * 3_600_000;
-/// How much of the window, counted back from the newest, is recent, in hours.
-pub const RECENT_HOURS: u32 = 2;
-/// How often the engine looks after links, sessions and addresses, in milliseconds.
-pub const TICK_MS: Millis = 1_000;
-
-/// What an engine is told at its start.
-#[derive(Clone, Debug)]
-pub struct EngineConfig {
-    /// This node's link key (Ed25519, public).
-    pub link_key: [u8; 32],
-    /// Addresses that the config names: always kept dialled, whatever range they are in.
-    pub static_peers: Vec<PeerAddr>,
-    /// Addresses that [`Engine::addresses`] gave in an earlier run, the best first.
-    pub known: Vec<PeerAddr>,
-    /// Whether learned addresses may be private or loopback.
-    pub lan: bool,
-    /// How many outgoing links to keep beside the static ones. 0: only the static ones are dialled.
-    pub outgoing_target: usize,
-    /// How many links a node has at most.
-    pub links_max: usize,
-    /// How many new bytes a second one link may bring, on average.
-    pub link_bytes_per_s: u64,
-    /// How many new bytes one link may bring at once.
-    pub link_burst_bytes: u64,
-}
-
-impl Default for EngineConfig {
-    fn default() -> Self {
-        Self {
-            link_key: [0; 32],
-            static_peers: Vec::new(),
-            known: Vec::new(),
-            lan: false,
-            outgoing_target: 8,
-            links_max: 512,
-            link_bytes_per_s: 64 << 20,
-            link_burst_bytes: 256 << 20,
-        }
-    }
-}
-
-/// One link.
-pub(super) struct Link {
-    pub(super) info: LinkInfo,
-    pub(super) source: SourceGroup,
-    /// Set by the peer's HELLO.
-    pub(super) hello: bool,
-    /// Its queue is full: no envelopes to it, and a reconciliation once it has drained.
-    pub(super) behind: bool,
-    pub(super) closing: bool,
-    up_at: Millis,
-    heard_at: Millis,
-    pinged_at: Millis,
-    /// Envelopes from it that wait for the exact store.
-    pub(super) pending: usize,
-    /// New bytes that it may still bring.
-    pub(super) tokens: u64,
-    pub(super) tokens_at: Millis,
-    /// Peer records that it may still bring, in tenths.
-    pub(super) records: u64,
-    pub(super) records_at: Millis,
-}
-
-impl Link {
-    /// Whether messages can be exchanged with it.
-    pub(super) fn ready(&self) -> bool {
-        self.hello && !self.closing
-    }
-
-    pub(super) fn outgoing(&self) -> bool {
-        matches!(self.info.direction, Direction::Outgoing(_))
-    }
-}
-
-/// The gossip of one node. See the [module's docs](super).
+/// One node's gossip engine.
+///
+/// The driver hands every [`Input`] over with the time and then carries out all [`Output`]s, in their order. It drains
+/// the outputs once after [`Engine::new`] too, so that the first timer is set. Nothing here fails: what comes from peers
+/// is judged and counted, what the driver gets wrong (an unknown link, a late answer) is ignored.
+#[derive(Debug)]
 pub struct Engine<D: Dedup> {
-    pub(super) config: EngineConfig,
-    pub(super) dedup: D,
-    pub(super) rng: ChaCha8Rng,
-    pub(super) links: BTreeMap<LinkId, Link>,
-    pub(super) rumors: Rumors,
-    pub(super) recent: Recent,
-    pub(super) peers: Peers,
-    pub(super) syncs: Syncs,
-    pub(super) out: VecDeque<Output>,
-    pub(super) counters: Counters,
-    own_x25519: Option<[u8; 32]>,
-    ticking: bool,
-    recent_sync_at: Millis,
-    full_sync_at: Millis,
-}
-
-impl<D: Dedup> std::fmt::Debug for Engine<D> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine")
-            .field("links", &self.links.len())
-            .field("counters", &self.counters)
-            .finish_non_exhaustive()
-    }
+    core: Core,
+    dedup: D,
+    rumors: Rumors,
+    peers: Peers,
+    recon: Recon,
+    seen_as: Option<PeerAddr>,
 }
 
 impl<D: Dedup> Engine<D> {
-    /// An engine whose every choice follows from `seed`: random in a node, fixed in a simulation.
-    #[must_use]
+    /// A new engine. `seed` decides everything random in it: secret in a node, fixed in a simulation.
     pub fn new(config: EngineConfig, dedup: D, seed: [u8; 32]) -> Self {
-        let mut rng = ChaCha8Rng::from_seed(seed);
-        let peers = Peers::new(&config, rng.next_u64());
-        let recent = Recent::new(rng.next_u64());
-        let own_x25519 = handshake_key(&config.link_key);
-        let mut engine = Self {
-            config,
-            dedup,
-            rng,
-            links: BTreeMap::new(),
-            rumors: Rumors::default(),
-            recent,
-            peers,
-            syncs: Syncs::default(),
-            out: VecDeque::new(),
-            counters: Counters::default(),
-            own_x25519,
-            ticking: false,
-            recent_sync_at: 0,
-            full_sync_at: 0,
-        };
-        // The first tick is due at once: it dials.
-        engine.out.push_back(Output::SetTimer(Timer(0), 0));
+        let mut core = Core::new(config, ChaCha8Rng::from_seed(seed));
+        let secret = core.array();
+        let peers = Peers::new(&core.config, secret);
+        core.timers.set(Alarm::Peers, 0);
+        let rumors = Rumors::new(core.rng.next_u64());
+        let mut engine = Self { core, dedup, rumors, peers, recon: Recon::default(), seen_as: None };
+        engine.arm();
         engine
     }
 
-    /// Takes an input in. What it leads to is in [`outputs`](Self::outputs).
+    /// Takes in what happened at `now`. What follows from it is in [`Self::outputs`].
     pub fn handle(&mut self, input: Input, now: Now) {
+        self.core.now = Now { mono: now.mono.max(self.core.now.mono), unix: now.unix };
         match input {
-            Input::LinkUp(link, info) => self.link_up(link, info, now),
-            Input::LinkDown(link) => self.link_down(link, now),
-            Input::Batch(link, batch) => self.batch(link, batch, now),
-            Input::LinkFull(link) => {
-                self.counters.add(Count::LinkFull);
-                if let Some(link) = self.links.get_mut(&link) {
-                    link.behind = true;
+            Input::LinkUp(link, info) => self.link_up(link, info),
+            Input::LinkDown(link) => self.core.remove_link(link),
+            Input::Batch(link, bytes) => self.batch(link, bytes),
+            Input::LinkFull(link) => self.link_full(link),
+            Input::LinkDrained(link) => self.link_drained(link),
+            Input::DialFailed(addr) => self.peers.dial_failed(&mut self.core, &addr),
+            Input::Timer(timer) => self.timer(timer),
+            Input::Publish(bytes) => self.rumors.publish(&mut self.core, &mut self.dedup, &bytes),
+            Input::Known { id, known } => {
+                if let Some(session) = self.rumors.known(&mut self.core, id, known) {
+                    self.recon.decided(&mut self.core, session, !known);
                 }
             }
-            Input::LinkDrained(id) => {
-                if let Some(link) = self.links.get_mut(&id)
-                    && std::mem::take(&mut link.behind)
-                {
-                    self.reconcile(id, Scope::Window(recent_range(now)), None, now);
-                }
-            }
-            Input::DialFailed(addr) => self.peers.dial_failed(&addr, now, &mut self.rng),
-            Input::Timer(_) => self.tick(now),
-            Input::Publish(envelope) => self.publish(envelope, now),
-            Input::Known { id, known } => self.known(id, known, now),
-            Input::Ids(session, ids) => self.listed(session, ids, now),
-            Input::Fetched(session, envelopes) => self.fetched(session, envelopes, now),
-            Input::Sync { token, scope, link } => self.sync(token, scope, link, now),
-            Input::Rooms(rooms) => self.syncs.rooms = rooms,
-            Input::OwnRecord(record) => self.own_record(record, now),
+            Input::Ids(session, ids) => self.recon.ids(&mut self.core, session, ids),
+            Input::Fetched(session, envelopes) => self.recon.fetched(&mut self.core, session, envelopes),
+            Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link),
+            Input::Rooms(rooms) => self.recon.set_rooms(rooms),
+            Input::OwnRecord(record) => self.peers.set_own(&mut self.core, record.as_ref()),
         }
+        self.forget_closed();
+        self.arm();
     }
 
-    /// Drains what is to be done, in order.
+    /// Takes out what the driver is to do, in order.
     pub fn outputs(&mut self) -> impl Iterator<Item = Output> + '_ {
-        self.out.drain(..)
+        self.core.out.drain(..)
     }
 
-    /// What was counted.
+    /// What happened how often.
     #[must_use]
     pub const fn counters(&self) -> &Counters {
-        &self.counters
+        &self.core.counters
     }
 
-    /// Counts an id as seen: at the start for everything that is kept, so that nothing counts as seen that isn't.
+    /// Says that an envelope was here before the start, so that it isn't taken as new. Said of all that the store holds.
     pub fn note_seen(&mut self, id: &MsgId, now: Now) {
-        self.dedup.check_and_insert(id, now.mono);
+        let _ = self.dedup.check_and_insert(id, now.mono);
     }
 
-    /// Addresses worth trying at the next start, the best first.
+    /// Good addresses, for [`EngineConfig::known_addresses`] of the next run; those of outgoing links come first.
     #[must_use]
     pub fn addresses(&self) -> Vec<PeerAddr> {
-        self.peers.addresses(self.links.values())
+        self.peers.addresses(&self.core)
     }
 
-    pub(super) fn emit(&mut self, event: EngineEvent) {
-        self.out.push_back(Output::Event(event));
+    /// The links that take part in the gossip now.
+    pub fn links(&self) -> impl Iterator<Item = (LinkId, &LinkInfo)> {
+        self.core.ready_links().map(|(id, link)| (id, &link.info))
     }
 
-    pub(super) fn send(&mut self, link: LinkId, frame: Frame) {
-        if self.links.get(&link).is_some_and(|link| !link.closing) {
-            self.out.push_back(Output::Send(link, frame));
+    fn arm(&mut self) {
+        if let Some((timer, at)) = self.core.timers.arm() {
+            self.core.out.push_back(Output::SetTimer(timer, at));
         }
     }
 
-    pub(super) fn random(&mut self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        self.rng.fill_bytes(&mut bytes);
-        bytes
-    }
-
-    /// A number below `n`, which isn't 0.
-    pub(super) fn below(&mut self, n: usize) -> usize {
-        usize::try_from(self.rng.next_u64() % n as u64).unwrap_or(0)
-    }
-
-    pub(super) fn ready_links(&self) -> VecDeque<LinkId> {
-        self.links.iter().filter(|(_, link)| link.ready()).map(|(id, _)| *id).collect()
-    }
-
-    /// A provable fault: counted, and the link is closed.
-    pub(super) fn fault(&mut self, link: LinkId, count: Count, now: Now) {
-        self.counters.add(count);
-        self.close(link, now);
-    }
-
-    /// Closes a link. Nothing more is taken from it.
-    pub(super) fn close(&mut self, link: LinkId, now: Now) {
-        let Some(state) = self.links.get_mut(&link) else { return };
-        if !std::mem::replace(&mut state.closing, true) {
-            self.out.push_back(Output::Close(link));
-            self.end_sessions_of(link, now);
-        }
-    }
-
-    fn link_up(&mut self, id: LinkId, info: LinkInfo, now: Now) {
-        let source = u64::from_be_bytes(info.peer[..8].try_into().expect("a key has 32 bytes")) | 1;
-        let link = Link {
-            source,
-            hello: false,
-            behind: false,
-            closing: false,
-            up_at: now.mono,
-            heard_at: now.mono,
-            pinged_at: now.mono,
-            pending: 0,
-            tokens: self.config.link_burst_bytes,
-            tokens_at: now.mono,
-            records: super::peers::RECORDS_BURST * 10,
-            records_at: now.mono,
-            info,
-        };
-        let remote = link.info.remote.clone();
-        let itself = self.own_x25519 == Some(link.info.peer);
-        let outgoing = match &link.info.direction {
-            Direction::Outgoing(addr) => Some(addr.clone()),
-            Direction::Incoming => None,
-        };
-        if let Some(addr) = &outgoing {
-            self.peers.reached(addr, &link.info.peer, now);
-        }
-        // Dialled to see whether the address is true, and it is: the link that there is will do.
-        let linked = self.links.values().any(|other| other.ready() && other.info.peer == link.info.peer);
-        let full = self.links.len() >= self.config.links_max;
-        self.links.insert(id, link);
-        if itself || full || (linked && outgoing.is_some()) {
-            if itself && let Some(addr) = &outgoing {
-                self.peers.is_self(addr);
-            }
-            self.counters.add(Count::DuplicateLink);
-            self.close(id, now);
-            self.share_verified(outgoing.as_ref(), now);
-            return;
-        }
-        let hello = Hello {
+    fn link_up(&mut self, link: LinkId, info: LinkInfo) {
+        let probe = self.peers.link_up(link, &info);
+        let own = info.peer == self.core.config.own;
+        let full = info.direction == Direction::Incoming && self.core.links.len() >= self.core.config.max_links;
+        let hello = Message::Hello(Hello {
             version_min: LINK_VERSION,
             version_max: LINK_VERSION,
-            link_key: self.config.link_key,
-            seen_as: Some(remote),
-            record: self.peers.own.clone(),
-        };
-        self.send(id, Message::Hello(hello).encode());
-    }
-
-    fn link_down(&mut self, id: LinkId, now: Now) {
-        let Some(link) = self.links.get_mut(&id) else { return };
-        link.closing = true;
-        let (hello, outgoing) = (link.hello, link.outgoing());
-        let addr = match &link.info.direction {
-            Direction::Outgoing(addr) => Some(addr.clone()),
-            Direction::Incoming => None,
-        };
-        self.end_sessions_of(id, now);
-        self.links.remove(&id);
-        if let (true, Some(addr)) = (outgoing, addr) {
-            self.peers.lost(&addr, hello, now, &mut self.rng);
-        }
-        if hello {
-            self.emit(EngineEvent::PeerDown(id));
+            probe,
+            recon_max: self.core.config.recon_max_bytes,
+            link_key: self.core.config.link_key,
+            seen_as: info.remote.clone(),
+            record: self.peers.own_record(),
+        });
+        self.core.add_link(link, info, probe);
+        if own {
+            self.core.counters.self_link += 1;
+            self.core.close(link, ByeReason::Duplicate);
+        } else if full {
+            self.core.counters.too_many_links += 1;
+            self.core.close(link, ByeReason::Full);
+        } else {
+            self.core.say(link, &hello);
         }
     }
 
-    fn batch(&mut self, link: LinkId, mut batch: Bytes, now: Now) {
-        while !batch.is_empty() {
-            // A fault, or a BYE, ends what is taken from a link.
-            let Some(state) = self.links.get_mut(&link).filter(|link| !link.closing) else { return };
-            state.heard_at = now.mono;
-            let ready = state.hello;
-            match Message::decode_next(&mut batch) {
-                Err(count) => self.fault(link, count, now),
-                Ok(Message::Hello(hello)) if !ready => self.hello(link, hello, now),
-                Ok(Message::Hello(_)) => self.fault(link, Count::OutOfOrder, now),
-                Ok(_) if !ready => self.fault(link, Count::OutOfOrder, now),
-                Ok(message) => self.message(link, message, now),
+    fn batch(&mut self, link: LinkId, bytes: Bytes) {
+        for message in Batch::new(bytes) {
+            let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) else { return };
+            state.heard_at = self.core.now.mono;
+            let greeted = state.hello.is_some();
+            match message {
+                Err(fault) => self.fault(link, fault),
+                Ok(raw) if !greeted && !matches!(raw.kind, Kind::Hello | Kind::Bye) => {
+                    self.core.counters.no_hello += 1;
+                    self.core.close(link, ByeReason::Fault);
+                }
+                Ok(raw) => self.message(link, raw),
             }
         }
     }
 
-    fn message(&mut self, link: LinkId, message: Message, now: Now) {
+    fn fault(&mut self, link: LinkId, fault: Fault) {
+        *match fault {
+            Fault::Malformed => &mut self.core.counters.malformed,
+            Fault::Oversized => &mut self.core.counters.oversized,
+            Fault::UnknownKind => &mut self.core.counters.unknown_kind,
+        } += 1;
+        self.core.close(link, ByeReason::Fault);
+    }
+
+    fn message(&mut self, link: LinkId, raw: RawMessage) {
+        let probe = self.core.links.get(&link).is_some_and(|state| state.probe);
+        if raw.kind == Kind::Rumor {
+            if !probe && self.rumors.receive(&mut self.core, &mut self.dedup, link, raw) == Heard::PutOff {
+                self.recon.catch_up(&mut self.core, link);
+            }
+            return;
+        }
+        let message = match Message::decode(&raw) {
+            Ok(message) => message,
+            Err(fault) => return self.fault(link, fault),
+        };
         match message {
-            Message::Rumor { frame, envelope } => self.rumor(link, frame, envelope, now),
-            Message::Get { session, ids } => self.get(link, session, ids, now),
-            Message::Peers(records) => self.records(link, records, now),
-            Message::Recon { session, step } => self.recon(link, session, step, now),
-            Message::Item { session, envelope } => self.item(link, session, envelope, now),
-            Message::Ping(token) => self.send(link, Message::Pong(token).encode()),
-            Message::Bye => self.close(link, now),
-            Message::Ihave(_) | Message::Prune | Message::Pong(_) | Message::Chaff | Message::Hello(_) => {}
-        }
-    }
-
-    fn hello(&mut self, id: LinkId, hello: Hello, now: Now) {
-        if hello.version_min > LINK_VERSION || hello.version_max < LINK_VERSION {
-            self.fault(id, Count::UnknownLinkVersion, now);
-            return;
-        }
-        let info = self.links[&id].info.clone();
-        let forged = handshake_key(&hello.link_key) != Some(info.peer)
-            || hello.record.as_ref().is_some_and(|record| record.link_key != hello.link_key);
-        if forged {
-            self.fault(id, Count::ForgedHello, now);
-            return;
-        }
-        if let Some(link) = self.links.get_mut(&id) {
-            link.hello = true;
-        }
-        self.emit(EngineEvent::PeerUp(id, info.clone()));
-        if let Some(addr) = hello.seen_as {
-            self.emit(EngineEvent::SeenAs(addr));
-        }
-        if self.drop_double(id, &info, now) == Some(id) {
-            return;
-        }
-        if let Some(record) = hello.record {
-            self.record_of_peer(id, record, now);
-        }
-        let known = self.peers.verified(now, &info.peer);
-        if !known.is_empty() {
-            self.send(id, Message::Peers(known).encode());
-        }
-        if let Direction::Outgoing(addr) = &info.direction {
-            self.share_verified(Some(addr), now);
-            // The dialler opens the reconciliation; one session serves both.
-            self.reconcile(id, Scope::Window(ExpiryRange::ALL), None, now);
-        }
-    }
-
-    /// Two links to one peer, opened by both at once: both ends keep the same one, the one that the smaller key dialled
-    /// or, of two in one direction, the one with the smaller handshake hash. Says which was closed.
-    fn drop_double(&mut self, new: LinkId, info: &LinkInfo, now: Now) -> Option<LinkId> {
-        let own = self.own_x25519.unwrap_or_default();
-        let dialler = |info: &LinkInfo| match info.direction {
-            Direction::Outgoing(_) => own,
-            Direction::Incoming => info.peer,
-        };
-        let (old, other) = self
-            .links
-            .iter()
-            .find(|(id, link)| **id != new && link.ready() && link.info.peer == info.peer)
-            .map(|(id, link)| (*id, link.info.clone()))?;
-        let keep_new = (dialler(info), info.handshake_hash) < (dialler(&other), other.handshake_hash);
-        let close = if keep_new { old } else { new };
-        self.counters.add(Count::DuplicateLink);
-        self.close(close, now);
-        Some(close)
-    }
-
-    fn tick(&mut self, now: Now) {
-        if !std::mem::replace(&mut self.ticking, true) {
-            // Spread over the interval, so that nodes started together don't all reconcile at once.
-            self.recent_sync_at = now.mono + self.rng.next_u64() % RECENT_SYNC_INTERVAL_MS;
-            self.full_sync_at = now.mono + FULL_SYNC_INTERVAL_MS;
-        }
-        self.tick_links(now);
-        self.tick_sessions(now);
-        self.tick_peers(now);
-        if now.mono >= self.recent_sync_at {
-            self.recent_sync_at = now.mono + RECENT_SYNC_INTERVAL_MS;
-            self.sync_with_someone(Scope::Window(recent_range(now)), now);
-        }
-        if now.mono >= self.full_sync_at {
-            self.full_sync_at = now.mono + FULL_SYNC_INTERVAL_MS;
-            self.sync_with_someone(Scope::Window(ExpiryRange::ALL), now);
-        }
-        self.out.push_back(Output::SetTimer(Timer(0), now.mono + TICK_MS));
-    }
-
-    fn sync_with_someone(&mut self, scope: Scope, now: Now) {
-        let links = self.ready_links();
-        if !links.is_empty() {
-            let chosen = links[self.below(links.len())];
-            self.reconcile(chosen, scope, None, now);
-        }
-    }
-
-    fn tick_links(&mut self, now: Now) {
-        let mut late = Vec::new();
-        let mut ping = BTreeSet::new();
-        for (id, link) in self.links.iter_mut().filter(|(_, link)| !link.closing) {
-            if !link.hello && now.mono >= link.up_at + HELLO_TIMEOUT_MS {
-                late.push((*id, Count::HelloTimeout));
-            } else if now.mono >= link.heard_at + DEAD_AFTER_MS {
-                late.push((*id, Count::Dead));
-            } else if now.mono >= link.heard_at.max(link.pinged_at) + PING_AFTER_MS {
-                link.pinged_at = now.mono;
-                ping.insert(*id);
+            Message::Hello(hello) => self.hello(link, hello),
+            Message::Bye(_) => self.core.close(link, ByeReason::Stopping),
+            Message::Ping(number) => self.core.say(link, &Message::Pong(number)),
+            Message::Pong(_) => {}
+            Message::Chaff(_) => self.core.counters.chaff += 1,
+            // A probe's link is for HELLO alone.
+            _ if probe => {}
+            Message::Rumor(_) => {}
+            Message::IHave(ids) => {
+                self.core.counters.unasked_announcement += 1;
+                if ids.iter().any(|id| self.dedup.check(id) == rumormill_api::Seen::Fresh) {
+                    self.recon.catch_up(&mut self.core, link);
+                }
+            }
+            Message::Prune => self.core.counters.unasked_announcement += 1,
+            Message::Peers(records) => self.peers.receive(&mut self.core, link, &records),
+            Message::Get(session, ids) => self.recon.get(&mut self.core, link, session, ids),
+            Message::Recon(session, body) => self.recon.message(&mut self.core, link, session, body),
+            Message::Item(session, envelope) => {
+                self.recon.item(&mut self.core, &mut self.rumors, &mut self.dedup, link, session, &envelope);
             }
         }
-        for (id, count) in late {
-            self.fault(id, count, now);
+    }
+
+    fn hello(&mut self, link: LinkId, hello: Hello) {
+        let Some(state) = self.core.links.get_mut(&link) else { return };
+        let info = state.info.clone();
+        let counters = &mut self.core.counters;
+        let refusal = if state.hello.is_some() {
+            Some(&mut counters.second_hello)
+        } else if hello.version_min > LINK_VERSION || hello.version_max < LINK_VERSION {
+            Some(&mut counters.hello_version)
+        } else if link_key_to_x25519(&hello.link_key) != Some(info.peer) {
+            Some(&mut counters.hello_key)
+        } else {
+            None
+        };
+        if let Some(counter) = refusal {
+            *counter += 1;
+            return self.core.close(link, ByeReason::Fault);
         }
-        for id in ping {
-            let token = self.rng.next_u64().to_be_bytes();
-            self.send(id, Message::Ping(token).encode());
+        let own_probe = state.probe;
+        state.probe |= hello.probe;
+        state.hello = Some(hello.clone());
+        let live = !state.probe;
+        self.core.timers.set(Alarm::Link(link), self.core.now.mono + self.core.config.ping_after);
+        let live = live && self.settle_duplicates(link, &info);
+        if live {
+            self.core.event(EngineEvent::PeerUp(link, info.clone()));
+        }
+        self.peers.hello(&mut self.core, link, &info, &hello, live);
+        if self.seen_as.as_ref() != Some(&hello.seen_as) {
+            self.seen_as = Some(hello.seen_as.clone());
+            self.core.event(EngineEvent::SeenAs(hello.seen_as));
+        }
+        if own_probe {
+            self.core.close(link, ByeReason::Probe);
+        }
+        if self.core.ready(link).is_some() {
+            self.recon.link_ready(&mut self.core, link);
         }
     }
 
-    fn own_record(&mut self, record: Option<Bytes>, now: Now) {
-        let record = record.and_then(PeerRecord::decode);
-        self.peers.own.clone_from(&record);
-        let Some(record) = record else { return };
-        let frame = Message::Peers(vec![record]).encode();
-        for link in self.ready_links() {
-            self.send(link, frame.clone());
+    /// Of several links to one peer one stays, and both ends choose the same: the one that the peer with the smaller key
+    /// dialled, and of several such the one with the smallest handshake hash. Returns whether it is this one.
+    fn settle_duplicates(&mut self, link: LinkId, info: &LinkInfo) -> bool {
+        let own_smaller = self.core.config.own < info.peer;
+        let rank = |info: &LinkInfo| {
+            let own_dialled = matches!(info.direction, Direction::Outgoing(_));
+            (own_dialled != own_smaller, info.handshake_hash)
+        };
+        let mut same: Vec<_> = self
+            .core
+            .ready_links()
+            .filter(|(_, other)| other.info.peer == info.peer)
+            .map(|(id, other)| (rank(&other.info), id))
+            .collect();
+        same.sort_unstable();
+        let kept = same.first().is_none_or(|(_, id)| *id == link);
+        for (_, loser) in same.into_iter().skip(1) {
+            self.core.counters.duplicate_link += 1;
+            if loser == link {
+                // Never shown as up.
+                if let Some(state) = self.core.links.get_mut(&loser) {
+                    state.probe = true;
+                }
+            }
+            self.core.close(loser, ByeReason::Duplicate);
         }
-        let _ = now;
+        kept
     }
-}
 
-/// The expiry hours of what was sent lately.
-pub(super) fn recent_range(now: Now) -> ExpiryRange {
-    let newest = u32::try_from((now.unix + LIFETIME_MAX_MS) / 3_600_000).unwrap_or(u32::MAX);
-    ExpiryRange { from: newest.saturating_sub(RECENT_HOURS), to: u32::MAX }
-}
-
-impl From<EnvelopeFault> for Count {
-    fn from(fault: EnvelopeFault) -> Self {
-        match fault {
-            EnvelopeFault::Size => Self::EnvelopeSize,
-            EnvelopeFault::Version => Self::EnvelopeVersion,
-            EnvelopeFault::Flags => Self::EnvelopeFlags,
-            EnvelopeFault::Work => Self::EnvelopeWork,
-            EnvelopeFault::Expired => Self::EnvelopeExpired,
-            EnvelopeFault::FromFuture => Self::EnvelopeFromFuture,
+    fn link_full(&mut self, link: LinkId) {
+        self.core.counters.link_full += 1;
+        if let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) {
+            state.behind = true;
         }
     }
-}
 
-/// The network that a link's other end is in.
-pub(super) fn link_group(info: &LinkInfo) -> String {
-    match &info.direction {
-        Direction::Outgoing(addr) => group_of(addr),
-        Direction::Incoming => group_of(&info.remote),
+    fn link_drained(&mut self, link: LinkId) {
+        let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) else { return };
+        if std::mem::take(&mut state.behind) {
+            self.recon.catch_up(&mut self.core, link);
+        }
     }
-}
 
-pub(super) fn envelope_of(bytes: Bytes, now: Now) -> Result<Envelope, EnvelopeFault> {
-    let envelope = Envelope::parse(bytes)?;
-    envelope.check_expiry(now.unix)?;
-    Ok(envelope)
+    fn timer(&mut self, timer: Timer) {
+        self.core.timers.fired(timer);
+        while let Some(alarm) = self.core.timers.due(self.core.now.mono) {
+            match alarm {
+                Alarm::Link(link) => self.look_after(link),
+                Alarm::Peers => self.peers.maintain(&mut self.core),
+                Alarm::Recent => self.recon.periodic(&mut self.core, Start::Recent),
+                Alarm::Full => self.recon.periodic(&mut self.core, Start::Full),
+                Alarm::CatchUp(link) => self.recon.start_catch_up(&mut self.core, link),
+                Alarm::Session(session) => self.recon.silence(&mut self.core, session),
+                Alarm::Paced(session) => self.recon.go_on(&mut self.core, session),
+            }
+        }
+    }
+
+    fn look_after(&mut self, link: LinkId) {
+        let now = self.core.now.mono;
+        let (ping_after, dead_after) = (self.core.config.ping_after, self.core.config.dead_after);
+        let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) else { return };
+        if state.hello.is_none() {
+            self.core.counters.hello_timeout += 1;
+            return self.core.close(link, ByeReason::Fault);
+        }
+        if state.heard_at + dead_after <= now {
+            self.core.counters.dead_link += 1;
+            return self.core.close(link, ByeReason::Fault);
+        }
+        let mut next = state.heard_at + ping_after;
+        if next <= now {
+            // One PING for each stretch of silence, repeated lest it was lost in a full queue.
+            next = (now + ping_after).min(state.heard_at + dead_after);
+            self.core.say(link, &Message::Ping(now));
+        }
+        self.core.timers.set(Alarm::Link(link), next);
+    }
+
+    fn forget_closed(&mut self) {
+        while let Some(closed) = self.core.closed.pop() {
+            self.recon.link_closed(&mut self.core, closed);
+            self.peers.link_closed(&mut self.core, closed);
+        }
+    }
 }

@@ -3,20 +3,37 @@
 //! The driver (the node, or the simulator) feeds [`Input`]s to [`Engine::handle`] and carries out the [`Output`]s that it drains. Names follow
 //! Demers et al. 1987: *rumor mongering* is the live flood, *anti-entropy* the repair and the history sync.
 
-pub mod antientropy;
-pub mod counters;
-pub mod engine;
-pub mod envelope;
-pub mod peers;
-pub mod records;
-pub mod rumor;
+mod address;
+mod antientropy;
+mod bucket;
+mod config;
+mod core;
+mod counters;
+mod engine;
+mod peers;
+mod recent;
+mod rumor;
+mod timers;
 pub mod wire;
 
+pub use antientropy::{
+    CATCH_UP_EVERY_MS, NEED_MAX_IDS, RECENT_HOURS, ROUNDS_MAX, SESSION_MAX_MS, SESSIONS_SERVED_MAX, SILENCE_MS,
+};
+pub use config::{
+    DEAD_AFTER_MS, EngineConfig, FULL_EVERY_MS, HELLO_TIMEOUT_MS, LINKS_MAX, NOVEL_BURST_BYTES, NOVEL_BYTES_PER_S,
+    OUTGOING_TARGET, PENDING_MAX_PER_LINK, PING_AFTER_MS, RECENT_EVERY_MS,
+};
+pub use counters::Counters;
+pub use engine::Engine;
+pub use peers::{
+    ADDRESSES_MAX, ANCHORS, BACKOFF_MAX_MS, BACKOFF_MIN_MS, BUCKET_SLOTS, BUCKETS_PER_SOURCE, FAILURES_MAX,
+    FEELER_EVERY_MS, NEW_BUCKETS, PEERS_ON_CONNECT, RECORD_MAX_AGE_S, RECORD_MAX_AHEAD_S, REDIAL_AFTER_MS,
+    TRIED_BUCKETS, VERIFIED_FOR_MS,
+};
+pub use recent::RECENT_MAX_IDS;
+pub use wire::{Envelope, PeerRecord};
+
 use bytes::Bytes;
-pub use counters::{Count, Counters};
-pub use engine::{Engine, EngineConfig};
-pub use envelope::Envelope;
-pub use records::PeerRecord;
 use rumormill_api::{
     ExpiryHour, ExpiryRange, Frame, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag, Shelf, SourceGroup,
 };
@@ -152,7 +169,8 @@ pub enum EngineEvent {
     PeerUp(LinkId, LinkInfo),
     /// A peer whose HELLO had been accepted is gone.
     PeerDown(LinkId),
-    /// A peer sees this node at that address (with the port of this link, not the one it listens at).
+    /// Where a peer sees this node: on a link that it dialled, the address that it dialled; else the address that this
+    /// node's connection comes from, whose port nobody can dial. The peer's word only. Not repeated while it stays the same.
     SeenAs(PeerAddr),
     /// A sync brought envelopes: how many so far, of how many known to be wanted.
     SyncProgress {

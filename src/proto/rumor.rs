@@ -1,169 +1,279 @@
-//! Rumor mongering: the live flood. Every link gets every envelope once, as soon as it is known to be new.
+//! Rumor mongering: the live flood.
 //!
-//! This is the safe mode of dissemination, flooding. Who gets a full copy is decided in one place, `relay`, which is
-//! where an adaptive mode chooses between full copies and announcements.
+//! Who gets the full copy is decided in [`Dissemination`] alone; what is checked, counted and asked stays the same whatever it
+//! decides.
 
-use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasher, DefaultHasher, Hasher};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rumormill_api::{Dedup, Frame, LinkId, MsgId, Seen};
+use rumormill_api::{Dedup, Frame, LinkId, MsgId, Seen, SourceGroup};
 
-use super::counters::Count;
-use super::engine::{Engine, envelope_of};
-use super::envelope::Envelope;
-use super::wire::Message;
-use super::{Accepted, Now, Output};
+use super::core::Core;
+use super::recent::Recent;
+use super::wire::{ByeReason, Envelope, EnvelopeError, Freshness, Kind, RawMessage, frame, freshness};
+use super::{Accepted, Output, SessionId};
 
-/// How many envelopes of one link wait for the exact store.
-pub const PENDING_PER_LINK_MAX: usize = 4_096;
-/// How many ids one generation of the recent set holds: with those, most duplicates are told without the store.
-pub const RECENT_MAX_IDS: usize = 16_384;
-
-/// Envelopes that wait for the exact store's word.
-#[derive(Default)]
-pub(super) struct Rumors {
-    pending: BTreeMap<MsgId, Pending>,
+/// Who gets the full copy of an envelope.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Dissemination {
+    /// Every link that isn't behind: the safe mode.
+    #[default]
+    Flood,
 }
 
+impl Dissemination {
+    /// The links that get a full copy of an envelope that came from `source` (`None`: this node's own), in order.
+    fn full_copies(self, core: &mut Core, source: Option<LinkId>, targets: &mut Vec<LinkId>) {
+        let Self::Flood = self;
+        let mut held_back = 0;
+        targets.clear();
+        for (id, link) in core.ready_links().filter(|(id, _)| Some(*id) != source) {
+            if link.behind {
+                held_back += 1;
+            } else {
+                targets.push(id);
+            }
+        }
+        core.counters.held_back += held_back;
+    }
+}
+
+/// An envelope that waits for the exact store's answer.
+#[derive(Debug)]
 struct Pending {
-    from: LinkId,
-    frame: Frame,
     envelope: Envelope,
+    source: SourceGroup,
+    /// Whose allowance it uses up.
+    link: LinkId,
+    /// As a live copy came, if one did: else it came because this node asked.
+    live: Option<(LinkId, Frame)>,
+    /// The reconciliation that it came by, if it did.
+    asked_by: Option<SessionId>,
 }
 
-/// The last ids, exactly: two generations. Looked up, never iterated, so their order decides nothing.
-pub(super) struct Recent {
-    young: HashSet<MsgId, Keyed>,
-    old: HashSet<MsgId, Keyed>,
+/// The live flood's state.
+#[derive(Debug)]
+pub(super) struct Rumors {
+    dissemination: Dissemination,
+    recent: Recent,
+    pending: BTreeMap<MsgId, Pending>,
+    targets: Vec<LinkId>,
 }
 
-/// `SipHash` under a secret of the engine's: ids that collide can't be made on purpose, and a simulation stays the same.
-#[derive(Clone, Copy)]
-struct Keyed(u64);
-
-impl BuildHasher for Keyed {
-    type Hasher = DefaultHasher;
-
-    fn build_hasher(&self) -> DefaultHasher {
-        let mut hasher = DefaultHasher::new();
-        hasher.write_u64(self.0);
-        hasher
-    }
-}
-
-impl Recent {
+impl Rumors {
     pub(super) fn new(secret: u64) -> Self {
-        Self { young: HashSet::with_hasher(Keyed(secret)), old: HashSet::with_hasher(Keyed(secret)) }
-    }
-
-    fn contains(&self, id: &MsgId) -> bool {
-        self.young.contains(id) || self.old.contains(id)
-    }
-
-    fn insert(&mut self, id: MsgId) {
-        if self.young.len() >= RECENT_MAX_IDS {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
+        Self {
+            dissemination: Dissemination::default(),
+            recent: Recent::new(secret),
+            pending: BTreeMap::new(),
+            targets: Vec::new(),
         }
-        self.young.insert(id);
     }
-}
 
-impl<D: Dedup> Engine<D> {
-    /// An envelope came live.
-    pub(super) fn rumor(&mut self, from: LinkId, frame: Frame, bytes: Bytes, now: Now) {
-        let envelope = match envelope_of(bytes, now) {
+    /// An envelope of this node's own.
+    pub(super) fn publish(&mut self, core: &mut Core, dedup: &mut impl Dedup, bytes: &Bytes) {
+        let valid = Envelope::parse(bytes)
+            .is_ok_and(|envelope| freshness(envelope.expiry(), core.now.unix) == Freshness::Valid);
+        if !valid {
+            core.counters.bad_publish += 1;
+            return;
+        }
+        core.counters.published += 1;
+        let id = MsgId::of(bytes);
+        let _ = dedup.check_and_insert(&id, core.now.mono);
+        self.recent.insert(id);
+        let frame = frame(Kind::Rumor, bytes);
+        self.spread(core, None, &frame);
+    }
+
+    /// A RUMOR came.
+    pub(super) fn receive(&mut self, core: &mut Core, dedup: &mut impl Dedup, from: LinkId, raw: RawMessage) -> Heard {
+        let envelope = match Envelope::parse(&raw.body()) {
             Ok(envelope) => envelope,
-            // That something has expired proves nothing: clocks differ.
-            Err(fault) if fault.is_provable() => return self.fault(from, fault.into(), now),
-            Err(fault) => return self.counters.add(fault.into()),
+            Err(error) => {
+                count_bad(core, error);
+                if error == EnvelopeError::BadSize {
+                    core.close(from, ByeReason::Fault);
+                }
+                return Heard::Nothing;
+            }
         };
+        match freshness(envelope.expiry(), core.now.unix) {
+            Freshness::Valid => {}
+            Freshness::Expired => {
+                core.counters.expired += 1;
+                return Heard::Nothing;
+            }
+            Freshness::FromFuture => {
+                core.counters.from_future += 1;
+                return Heard::Nothing;
+            }
+        }
         let id = envelope.id();
-        if self.recent.contains(&id) || self.rumors.pending.contains_key(&id) {
-            return self.counters.add(Count::Duplicate);
+        if self.recent.contains(&id) {
+            core.counters.duplicate += 1;
+            return Heard::Nothing;
         }
-        if !self.takes(from, envelope.bytes().len(), now) {
-            return self.counters.add(Count::RateLimited);
+        let now = core.now.mono;
+        let Some(link) = core.links.get_mut(&from) else { return Heard::Nothing };
+        let size = raw.frame.len() as u64;
+        if !link.novel.has(size, now) {
+            // Not inserted: a copy that comes by another link within its rate is to count as new.
+            if dedup.check(&id) == Seen::Certain {
+                core.counters.duplicate += 1;
+                return Heard::Nothing;
+            }
+            core.counters.over_rate += 1;
+            return Heard::PutOff;
         }
-        match self.dedup.check_and_insert(&id, now.mono) {
-            Seen::Fresh => self.accept(from, id, &frame, &envelope),
-            Seen::Certain => {
-                self.recent.insert(id);
-                self.counters.add(Count::Duplicate);
+        let source = link.source;
+        match dedup.check_and_insert(&id, now) {
+            Seen::Certain => core.counters.duplicate += 1,
+            Seen::Fresh => {
+                link.novel.spend(size);
+                self.accept_live(core, from, &raw.frame, id, envelope, source);
             }
             Seen::Maybe => {
-                let Some(link) = self.links.get_mut(&from) else { return };
-                if link.pending >= PENDING_PER_LINK_MAX {
-                    return self.counters.add(Count::PendingFull);
+                if let Some(pending) = self.pending.get_mut(&id) {
+                    core.counters.duplicate += 1;
+                    pending.live.get_or_insert((from, raw.frame));
+                    return Heard::Nothing;
+                }
+                if link.pending >= core.config.pending_max {
+                    core.counters.pending_full += 1;
+                    return Heard::PutOff;
                 }
                 link.pending += 1;
-                self.rumors.pending.insert(id, Pending { from, frame, envelope });
-                self.out.push_back(Output::Ask(id));
+                let pending = Pending { envelope, source, link: from, live: Some((from, raw.frame)), asked_by: None };
+                self.pending.insert(id, pending);
+                core.counters.asked += 1;
+                core.out.push_back(Output::Ask(id));
             }
         }
+        Heard::Nothing
     }
 
-    /// The link's bucket of new bytes, refilled by the time.
-    fn takes(&mut self, from: LinkId, bytes: usize, now: Now) -> bool {
-        let (rate, burst) = (self.config.link_bytes_per_s, self.config.link_burst_bytes);
-        let Some(link) = self.links.get_mut(&from) else { return false };
-        let earned = (now.mono - link.tokens_at.min(now.mono)).saturating_mul(rate) / 1_000;
-        if earned > 0 {
-            link.tokens = link.tokens.saturating_add(earned).min(burst);
-            link.tokens_at = now.mono;
+    /// An envelope came over `link` because `session` asked for it. `always`: it is accepted even if it has been here (a
+    /// room's archive may lack what the window has).
+    pub(super) fn receive_asked(
+        &mut self,
+        core: &mut Core,
+        dedup: &mut impl Dedup,
+        link: LinkId,
+        envelope: Envelope,
+        session: SessionId,
+        always: bool,
+    ) -> Taken {
+        let source = core.links.get(&link).map_or(0, |link| link.source);
+        let id = envelope.id();
+        let seen = dedup.check_and_insert(&id, core.now.mono);
+        if always || seen == Seen::Fresh {
+            accept_synced(core, id, envelope, source);
+            return Taken::New;
         }
-        let bytes = bytes as u64;
-        let enough = link.tokens >= bytes;
-        if enough {
-            link.tokens -= bytes;
+        // Even `Certain` is asked about: the store may have lost to damage what passed here before.
+        if self.pending.contains_key(&id) {
+            core.counters.item_known += 1;
+            return Taken::Known;
         }
-        enough
+        self.pending.insert(id, Pending { envelope, source, link, live: None, asked_by: Some(session) });
+        core.counters.asked += 1;
+        core.out.push_back(Output::Ask(id));
+        Taken::Waits
     }
 
-    /// The exact store's word on a `Maybe`.
-    pub(super) fn known(&mut self, id: MsgId, known: bool, now: Now) {
-        let Some(Pending { from, frame, envelope }) = self.rumors.pending.remove(&id) else { return };
-        if let Some(link) = self.links.get_mut(&from) {
-            link.pending = link.pending.saturating_sub(1);
+    /// The exact store's answer. Returns the reconciliation that waited for it, if one did.
+    pub(super) fn known(&mut self, core: &mut Core, id: MsgId, known: bool) -> Option<SessionId> {
+        let pending = self.pending.remove(&id)?;
+        if pending.asked_by.is_none()
+            && let Some(link) = core.links.get_mut(&pending.link)
+        {
+            link.pending -= 1;
         }
         if known {
             self.recent.insert(id);
-            self.counters.add(Count::Duplicate);
-        } else if envelope.check_expiry(now.unix).is_ok() {
-            self.counters.add(Count::FalsePositive);
-            self.accept(from, id, &frame, &envelope);
+            if pending.asked_by.is_some() {
+                core.counters.item_known += 1;
+            } else {
+                core.counters.asked_known += 1;
+                core.counters.duplicate += 1;
+            }
+            return pending.asked_by;
+        }
+        match pending.live {
+            Some((from, frame)) => {
+                if let Some(link) = core.links.get_mut(&from) {
+                    link.novel.spend(frame.len() as u64);
+                }
+                self.accept_live(core, from, &frame, id, pending.envelope, pending.source);
+            }
+            None => accept_synced(core, id, pending.envelope, pending.source),
+        }
+        pending.asked_by
+    }
+
+    fn accept_live(
+        &mut self,
+        core: &mut Core,
+        from: LinkId,
+        frame: &Frame,
+        id: MsgId,
+        envelope: Envelope,
+        source: SourceGroup,
+    ) {
+        core.counters.accepted += 1;
+        self.recent.insert(id);
+        self.spread(core, Some(from), frame);
+        let expiry = envelope.expiry();
+        let envelope = envelope.into_bytes();
+        core.out.push_back(Output::Accept(Accepted { id, expiry, envelope, source, synced: false, window: true }));
+    }
+
+    fn spread(&mut self, core: &mut Core, source: Option<LinkId>, frame: &Frame) {
+        self.dissemination.full_copies(core, source, &mut self.targets);
+        if source.is_some() {
+            core.counters.relayed += self.targets.len() as u64;
+        }
+        for link in &self.targets {
+            core.out.push_back(Output::Send(*link, frame.clone()));
         }
     }
+}
 
-    fn accept(&mut self, from: LinkId, id: MsgId, frame: &Frame, envelope: &Envelope) {
-        self.recent.insert(id);
-        self.counters.add(Count::AcceptedLive);
-        self.relay(Some(from), frame);
-        let source = self.links.get(&from).map_or(0, |link| link.source);
-        self.out.push_back(Output::Accept(Accepted {
-            id,
-            expiry: envelope.expiry(),
-            envelope: envelope.bytes().clone(),
-            source,
-            synced: false,
-            window: true,
-        }));
-    }
+/// What a RUMOR leads to beyond the flood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Heard {
+    /// Nothing.
+    Nothing,
+    /// It was put off: the link is to be reconciled with.
+    PutOff,
+}
 
-    /// Full copies to every link but the one that it came from. The frame is the bytes that came.
-    fn relay(&mut self, from: Option<LinkId>, frame: &Frame) {
-        let links = self.links.iter().filter(|(id, link)| Some(**id) != from && link.ready() && !link.behind);
-        let before = self.out.len();
-        self.out.extend(links.map(|(id, _)| Output::Send(*id, frame.clone())));
-        self.counters.add_many(Count::Relayed, (self.out.len() - before) as u64);
-    }
+/// What became of an envelope that was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    /// Accepted.
+    New,
+    /// The exact store is asked.
+    Waits,
+    /// It is here already, waiting for the exact store as a live copy.
+    Known,
+}
 
-    /// An envelope of this node's own: to every link.
-    pub(super) fn publish(&mut self, envelope: Bytes, now: Now) {
-        let id = MsgId::of(&envelope);
-        self.dedup.check_and_insert(&id, now.mono);
-        self.recent.insert(id);
-        self.relay(None, &Message::rumor(&envelope));
-    }
+fn accept_synced(core: &mut Core, id: MsgId, envelope: Envelope, source: SourceGroup) {
+    core.counters.item_accepted += 1;
+    let expiry = envelope.expiry();
+    let window = freshness(expiry, core.now.unix) == Freshness::Valid;
+    let envelope = envelope.into_bytes();
+    core.out.push_back(Output::Accept(Accepted { id, expiry, envelope, source, synced: true, window }));
+}
+
+/// Counts an envelope that isn't one.
+pub(super) fn count_bad(core: &mut Core, error: EnvelopeError) {
+    *match error {
+        EnvelopeError::BadSize => &mut core.counters.bad_size,
+        EnvelopeError::UnknownVersion => &mut core.counters.unknown_version,
+        EnvelopeError::BadFlags => &mut core.counters.bad_flags,
+        EnvelopeError::BadWork => &mut core.counters.bad_work,
+    } += 1;
 }
