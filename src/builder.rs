@@ -8,35 +8,10 @@ use rumormill_api::{DedupConfig, HistoryConfig, LinkSecret, LinkSink, Registry, 
 use tokio::sync::broadcast;
 
 use crate::config::{ChatKind, Config, RoomSource};
-use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, SystemClock, event_bus};
+use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, StartError, SystemClock, event_bus};
 use crate::plugins;
 use crate::room::{Access, Identity, Invite, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
 use crate::state::Profile;
-
-/// Why a node didn't start: a sentence that says what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// A backend refused: an unknown name, a port in use, a locked or damaged database.
-    #[error(transparent)]
-    Backend(#[from] rumormill_api::Error),
-    /// A chat's secret or invite can't be used.
-    #[error("chat {chat:?}: {reason}")]
-    Chat {
-        /// The chat.
-        chat: String,
-        /// Why.
-        reason: String,
-    },
-    /// The system refused a thread or a folder.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
 
 /// Makes a node out of a config and a profile. Backends come from the registry: the ones compiled in, and any that
 /// [`register`](Self::register) adds.

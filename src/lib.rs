@@ -25,5 +25,6 @@ pub mod script;
 pub mod state;
 pub mod ui;
 
-pub use builder::{Builder, StartError};
+pub use builder::Builder;
+pub use node::StartError;
 pub use rumormill_api as api;

@@ -32,4 +32,5 @@ pub use ext::{
     CommandContext, CommandInfo, CommandResult, Commands, Draft, Hooks, NoCommands, NoHooks, Place, UiAction, Verdict,
 };
 pub use handle::Node;
+pub use start::StartError;
 pub(crate) use start::{Parts, event_bus};

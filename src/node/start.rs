@@ -18,9 +18,33 @@ use super::handle::Node;
 use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
 use super::shared::{EVENT_BUS_CAPACITY, Shared};
 use super::vault::{self, Progress, VAULT_QUEUE_MAX, Vault};
-use crate::StartError;
 use crate::proto::{Engine, EngineConfig, Input, RoomProof};
 use crate::room::{Identity, Keyring, RoomState, StorageKey};
+
+/// Why a node didn't start: a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A backend refused: an unknown name, a port in use, a locked or damaged database.
+    #[error(transparent)]
+    Backend(#[from] rumormill_api::Error),
+    /// A chat's secret or invite can't be used.
+    #[error("chat {chat:?}: {reason}")]
+    Chat {
+        /// The chat.
+        chat: String,
+        /// Why.
+        reason: String,
+    },
+    /// The system refused a thread or a folder.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
 
 /// How many requests wait for the driver.
 const REQUESTS_MAX: usize = 256;
