@@ -13,6 +13,8 @@ mod engine;
 mod peers;
 mod recent;
 mod rumor;
+#[cfg(feature = "testkit")]
+pub mod sim;
 mod timers;
 pub mod wire;
 

@@ -1,0 +1,475 @@
+//! A network of engines in virtual time.
+//!
+//! Everything random comes from one seed, and events happen in the order (time, sequence), so that equal seeds give equal
+//! [`Totals`]. A failing test prints the seed.
+//!
+//! A link keeps its frames in order and has a latency of its own. A lost frame is modelled as that frame alone missing, which
+//! is harsher than TCP, where the link would go down. Stores answer after a millisecond and are durable a little later;
+//! a crash loses what wasn't.
+
+mod kit;
+mod network;
+mod totals;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag};
+
+pub use kit::{AlwaysMaybe, ExactDedup, envelope, seed_from_env};
+pub use totals::{Spread, Totals};
+
+use super::{Engine, EngineConfig, EngineEvent, Input, Now, PeerRecord, RoomProof, Scope, SessionId, Timer};
+
+/// The virtual start, in milliseconds since the Unix epoch: the beginning of an hour.
+pub const START_UNIX_MS: Millis = 500_000 * 3_600_000;
+
+/// What a simulation is made of.
+#[derive(Clone, Debug)]
+pub struct SimConfig {
+    /// Decides everything random.
+    pub seed: u64,
+    /// Each link's latency lies between these, in milliseconds.
+    pub latency: (Millis, Millis),
+    /// Frames lost, of a thousand.
+    pub loss_per_mille: u64,
+    /// Frames that arrive twice, of a thousand.
+    pub duplicate_per_mille: u64,
+    /// Frames that are overtaken by later ones, of a thousand.
+    pub reorder_per_mille: u64,
+    /// How long a store takes to make an envelope durable, in milliseconds.
+    pub durable_after: Millis,
+    /// The engines' settings; keys and static peers are each node's own.
+    pub engine: EngineConfig,
+    /// Whether nodes have signed records of their addresses.
+    pub records: bool,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            latency: (10, 100),
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            reorder_per_mille: 0,
+            durable_after: 5,
+            engine: EngineConfig::default(),
+            records: false,
+        }
+    }
+}
+
+/// How a node behaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Behaviour {
+    /// As written.
+    #[default]
+    Honest,
+    /// Takes everything, relays and serves nothing.
+    SilentDropper,
+}
+
+/// An envelope in a node's store.
+#[derive(Clone, Debug)]
+struct Stored {
+    expiry: ExpiryHour,
+    envelope: Bytes,
+    durable_at: Millis,
+}
+
+/// One end of a link.
+#[derive(Clone, Debug)]
+struct End {
+    to: usize,
+    to_link: LinkId,
+    latency: Millis,
+    /// When the last frame sent on it arrives.
+    last: Millis,
+}
+
+struct Node<D: Dedup> {
+    /// `None` while crashed.
+    engine: Option<Engine<D>>,
+    key: SigningKey,
+    x25519: [u8; 32],
+    addr: PeerAddr,
+    static_peers: Vec<PeerAddr>,
+    behaviour: Behaviour,
+    /// What its wall clock is off by, in milliseconds.
+    clock_off: i64,
+    /// Counts its starts: what was scheduled for an earlier life is dropped.
+    life: u32,
+    links: BTreeMap<LinkId, End>,
+    next_link: u64,
+    window: BTreeMap<MsgId, Stored>,
+    archive: BTreeMap<MsgId, (u8, Stored)>,
+    rooms: BTreeMap<u8, bool>,
+    events: Vec<EngineEvent>,
+    dials: Vec<(Millis, PeerAddr)>,
+}
+
+enum Event {
+    Input(usize, u32, Input),
+    /// A frame arrives at a link that may be gone by then.
+    Frame(usize, LinkId, Bytes),
+    Down(usize, LinkId),
+    Up {
+        dialler: usize,
+        listener: usize,
+        addr: PeerAddr,
+        latency: Millis,
+        lives: (u32, u32),
+    },
+    Ask(usize, u32, MsgId),
+    List(usize, u32, SessionId, rumormill_api::Shelf, rumormill_api::ExpiryRange),
+    Fetch(usize, u32, SessionId, rumormill_api::Shelf, Vec<MsgId>),
+    Timer(usize, u32, Timer),
+}
+
+struct Scheduled {
+    at: Millis,
+    sequence: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+/// A message of the simulation.
+#[derive(Clone, Copy, Debug)]
+struct Published {
+    at: Millis,
+    /// When the last node so far got it.
+    last: Millis,
+}
+
+/// A network of engines in virtual time.
+pub struct Sim<D: Dedup> {
+    config: SimConfig,
+    make_dedup: Box<dyn Fn(usize) -> D>,
+    nodes: Vec<Node<D>>,
+    by_addr: BTreeMap<PeerAddr, usize>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    now: Millis,
+    sequence: u64,
+    rng: ChaCha8Rng,
+    /// The sides of a partition; empty without one.
+    sides: Vec<u8>,
+    published: BTreeMap<MsgId, Published>,
+    next_message: u64,
+    totals: Totals,
+}
+
+impl<D: Dedup> Drop for Sim<D> {
+    #[allow(clippy::print_stderr, reason = "how a failure is run again")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("simulation failed with SEED={}", self.config.seed);
+        }
+    }
+}
+
+impl<D: Dedup> Sim<D> {
+    /// A network without nodes. `make_dedup` makes the dedup of a node, anew at each of its starts.
+    pub fn new(config: SimConfig, make_dedup: impl Fn(usize) -> D + 'static) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(config.seed),
+            config,
+            make_dedup: Box::new(make_dedup),
+            nodes: Vec::new(),
+            by_addr: BTreeMap::new(),
+            queue: BinaryHeap::new(),
+            now: 0,
+            sequence: 0,
+            sides: Vec::new(),
+            published: BTreeMap::new(),
+            next_message: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Adds a node that is to be started with [`Self::start`]; returns its number.
+    pub fn add(&mut self, static_peers: Vec<PeerAddr>) -> usize {
+        let number = self.nodes.len();
+        let mut secret = [0; 32];
+        self.rng.fill_bytes(&mut secret);
+        let key = SigningKey::from_bytes(&secret);
+        let addr = Self::addr_of(number);
+        self.by_addr.insert(addr.clone(), number);
+        self.nodes.push(Node {
+            engine: None,
+            x25519: key.verifying_key().to_montgomery().to_bytes(),
+            key,
+            addr,
+            static_peers,
+            behaviour: Behaviour::Honest,
+            clock_off: 0,
+            life: 0,
+            links: BTreeMap::new(),
+            next_link: 1,
+            window: BTreeMap::new(),
+            archive: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            events: Vec::new(),
+            dials: Vec::new(),
+        });
+        number
+    }
+
+    /// The address of a node: global unicast, every node in a /16 of its own (as long as there are enough).
+    ///
+    /// # Panics
+    ///
+    /// Never for a number below 5 million.
+    #[must_use]
+    pub fn addr_of(number: usize) -> PeerAddr {
+        let (a, b, c) = (11 + number / 256 % 89, number % 256, number / 256 / 89);
+        PeerAddr::new("tcp", &format!("{a}.{b}.{c}.1:4000")).expect("an IPv4 address and a port")
+    }
+
+    /// A connected network of `count` nodes with `degree` links each on average: a ring, and chords at random.
+    pub fn network(config: SimConfig, count: usize, degree: usize, make_dedup: impl Fn(usize) -> D + 'static) -> Self {
+        let mut sim = Self::new(config, make_dedup);
+        for number in 0..count {
+            let mut peers = BTreeSet::from([(number + 1) % count]);
+            while peers.len() < (degree / 2).min(count - 1) {
+                let other = sim.below(count);
+                if other != number {
+                    peers.insert(other);
+                }
+            }
+            peers.remove(&number);
+            sim.add(peers.into_iter().map(Self::addr_of).collect());
+        }
+        for number in 0..count {
+            sim.start(number);
+        }
+        sim
+    }
+
+    /// Starts a node, or starts it again after [`Self::crash`], with what was durable.
+    pub fn start(&mut self, number: usize) {
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        let now = self.now_of(number);
+        let dedup = (self.make_dedup)(number);
+        let node = &mut self.nodes[number];
+        let config = EngineConfig {
+            link_key: node.key.verifying_key().to_bytes(),
+            own: node.x25519,
+            static_peers: node.static_peers.clone(),
+            ..self.config.engine.clone()
+        };
+        let mut engine = Engine::new(config, dedup, seed);
+        for id in node.window.keys() {
+            engine.note_seen(id, now);
+        }
+        let record =
+            self.config.records.then(|| PeerRecord::sign(&node.key, node.addr.clone(), now.unix / 1_000).encode());
+        node.engine = Some(engine);
+        self.input(number, Input::OwnRecord(record));
+        self.tell_rooms(number);
+    }
+
+    /// Ends a node at once. Its links go down; what its store hadn't made durable is lost.
+    pub fn crash(&mut self, number: usize) {
+        let now = self.now;
+        let node = &mut self.nodes[number];
+        if let Some(engine) = node.engine.take() {
+            self.totals.add_counters(engine.counters());
+        }
+        node.life += 1;
+        node.window.retain(|_, stored| stored.durable_at <= now);
+        node.archive.retain(|_, (_, stored)| stored.durable_at <= now);
+        let ends = std::mem::take(&mut node.links);
+        for end in ends.into_values() {
+            self.schedule(now + end.latency, Event::Down(end.to, end.to_link));
+        }
+    }
+
+    /// Sets how a node behaves.
+    pub fn behave(&mut self, number: usize, behaviour: Behaviour) {
+        self.nodes[number].behaviour = behaviour;
+    }
+
+    /// Sets what a node's wall clock is off by, in milliseconds.
+    pub fn clock(&mut self, number: usize, off: i64) {
+        self.nodes[number].clock_off = off;
+    }
+
+    /// Makes a node a member of a room, with or without serving its archive.
+    pub fn join(&mut self, number: usize, room: u8, serve: bool) {
+        self.nodes[number].rooms.insert(room, serve);
+        self.tell_rooms(number);
+    }
+
+    fn tell_rooms(&mut self, number: usize) {
+        let rooms = self.nodes[number].rooms.iter();
+        let rooms = rooms.map(|(room, serve)| RoomProof {
+            tag: Self::tag(*room),
+            key: *blake3::hash(&[*room]).as_bytes(),
+            serve: *serve,
+        });
+        let rooms = rooms.collect();
+        self.input(number, Input::Rooms(rooms));
+    }
+
+    /// How stores name a room.
+    #[must_use]
+    pub fn tag(room: u8) -> RoomTag {
+        RoomTag([room; 16])
+    }
+
+    /// Splits the network: frames and dials between different sides come to nothing.
+    pub fn partition(&mut self, side: impl Fn(usize) -> u8) {
+        self.sides = (0..self.nodes.len()).map(side).collect();
+    }
+
+    /// Ends the partition.
+    pub fn heal(&mut self) {
+        self.sides.clear();
+    }
+
+    /// A node says something in a room, 512 bytes in all, as the node driver does: to the store, then to the flood. Counts towards
+    /// the totals. Returns its id.
+    pub fn publish(&mut self, number: usize, room: u8) -> MsgId {
+        self.next_message += 1;
+        let hour = ExpiryHour::try_from(self.now_of(number).unix / 3_600_000).unwrap_or(0);
+        let bytes = envelope(hour + super::wire::ENVELOPE_LIFE_HOURS, room, self.next_message, 512).into_bytes();
+        self.publish_bytes(number, bytes)
+    }
+
+    /// As [`Self::publish`], with an envelope of the caller's.
+    pub fn publish_bytes(&mut self, number: usize, bytes: Bytes) -> MsgId {
+        let id = MsgId::of(&bytes);
+        self.published.insert(id, Published { at: self.now, last: self.now });
+        self.store(number, &id, &bytes, true, true);
+        self.input(number, Input::Publish(bytes));
+        id
+    }
+
+    /// Gives a node an envelope as if it had had it for long, on the window or in the archive alone.
+    pub fn plant(&mut self, number: usize, envelope: &Bytes, window: bool) {
+        self.store(number, &MsgId::of(envelope), envelope, window, true);
+    }
+
+    /// Asks a node for a reconciliation.
+    pub fn sync(&mut self, number: usize, token: u64, scope: Scope, link: Option<LinkId>) {
+        self.input(number, Input::Sync { token, scope, link });
+    }
+
+    /// Whether a node has an envelope, on the window or in an archive.
+    #[must_use]
+    pub fn has(&self, number: usize, id: &MsgId) -> bool {
+        self.nodes[number].window.contains_key(id) || self.nodes[number].archive.contains_key(id)
+    }
+
+    /// How many envelopes a node has in its rooms' archives.
+    #[must_use]
+    pub fn archived(&self, number: usize) -> usize {
+        self.nodes[number].archive.len()
+    }
+
+    /// What a node's engine has reported.
+    #[must_use]
+    pub fn events(&self, number: usize) -> &[EngineEvent] {
+        &self.nodes[number].events
+    }
+
+    /// What a node has dialled, and when.
+    #[must_use]
+    pub fn dials(&self, number: usize) -> &[(Millis, PeerAddr)] {
+        &self.nodes[number].dials
+    }
+
+    /// A node's engine, unless it has crashed.
+    #[must_use]
+    pub fn engine(&self, number: usize) -> Option<&Engine<D>> {
+        self.nodes[number].engine.as_ref()
+    }
+
+    /// The links of a node that take part in the gossip, with the nodes that they lead to.
+    #[must_use]
+    pub fn links(&self, number: usize) -> Vec<(LinkId, usize)> {
+        let node = &self.nodes[number];
+        let ready: Vec<LinkId> = node.engine.iter().flat_map(Engine::links).map(|(id, _)| id).collect();
+        node.links.iter().filter(|(id, _)| ready.contains(id)).map(|(id, end)| (*id, end.to)).collect()
+    }
+
+    /// Virtual time since the start, in milliseconds.
+    #[must_use]
+    pub const fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// What has happened so far. `missed` counts the published messages over all running nodes that honest nodes lack.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = self.totals.clone();
+        totals.nodes = self.nodes.len() as u64;
+        totals.published = self.published.len() as u64;
+        for node in self.nodes.iter().filter(|node| node.engine.is_some()) {
+            totals.missed += self
+                .published
+                .keys()
+                .filter(|id| !node.window.contains_key(id) && !node.archive.contains_key(id))
+                .count() as u64;
+        }
+        for engine in self.nodes.iter().filter_map(|node| node.engine.as_ref()) {
+            totals.add_counters(engine.counters());
+        }
+        totals.time_to_all = Spread::of(self.published.values().map(|message| message.last - message.at).collect());
+        totals
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.rng.next_u64() % bound.max(1) as u64).unwrap_or(0)
+    }
+
+    fn chance(&mut self, per_mille: u64) -> bool {
+        per_mille > 0 && self.rng.next_u64() % 1_000 < per_mille
+    }
+
+    fn now_of(&self, number: usize) -> Now {
+        let unix = (START_UNIX_MS + self.now).saturating_add_signed(self.nodes[number].clock_off);
+        Now { mono: self.now, unix }
+    }
+
+    fn info(&self, dialler: usize, listener: usize, hash: [u8; 32]) -> (LinkInfo, LinkInfo) {
+        use rumormill_api::Direction::{Incoming, Outgoing};
+        let (from, to) = (&self.nodes[dialler], &self.nodes[listener]);
+        let seen = from.addr.rest().replace(":4000", ":50000");
+        let seen = PeerAddr::new("tcp", &seen).expect("an IPv4 address and a port");
+        (
+            LinkInfo {
+                peer: to.x25519,
+                direction: Outgoing(to.addr.clone()),
+                remote: to.addr.clone(),
+                handshake_hash: hash,
+            },
+            LinkInfo { peer: from.x25519, direction: Incoming, remote: seen, handshake_hash: hash },
+        )
+    }
+}

@@ -1,0 +1,251 @@
+//! What happens in a simulation: events, and what engines' outputs lead to.
+
+use std::cmp::Reverse;
+
+use bytes::Bytes;
+use rand_core::Rng;
+use rumormill_api::{Dedup, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, PeerAddr, Shelf};
+
+use super::{Behaviour, End, Event, Scheduled, Sim, Stored};
+use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope, Kind};
+use crate::proto::{Accepted, Input, Output};
+
+/// How long a store takes to answer, in milliseconds.
+const STORE_MS: Millis = 1;
+/// How long a dial to nobody takes to fail, in milliseconds.
+const DIAL_TIMEOUT_MS: Millis = 5_000;
+
+impl<D: Dedup> Sim<D> {
+    /// Lets virtual time pass.
+    pub fn run_for(&mut self, span: Millis) {
+        let until = self.now + span;
+        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= until) {
+            let Some(Reverse(next)) = self.queue.pop() else { break };
+            self.now = next.at;
+            self.happen(next.event);
+        }
+        self.now = until;
+    }
+
+    /// Lets virtual time pass until `done`, looking every `step` milliseconds; at most `limit`. Whether it came to be.
+    pub fn run_until(&mut self, step: Millis, limit: Millis, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if done(self) {
+                return true;
+            }
+            if self.now >= end {
+                return false;
+            }
+            self.run_for(step.min(end - self.now));
+        }
+    }
+
+    pub(super) fn schedule(&mut self, at: Millis, event: Event) {
+        self.sequence += 1;
+        self.queue.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
+    }
+
+    fn alive(&self, number: usize, life: u32) -> bool {
+        self.nodes[number].life == life && self.nodes[number].engine.is_some()
+    }
+
+    fn split(&self, a: usize, b: usize) -> bool {
+        !self.sides.is_empty() && self.sides[a] != self.sides[b]
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Input(number, life, input) if self.alive(number, life) => self.input(number, input),
+            Event::Timer(number, life, timer) if self.alive(number, life) => self.input(number, Input::Timer(timer)),
+            Event::Frame(number, link, bytes) => {
+                if self.nodes[number].links.contains_key(&link) {
+                    self.input(number, Input::Batch(link, bytes));
+                }
+            }
+            Event::Down(number, link) => {
+                if self.nodes[number].links.remove(&link).is_some() {
+                    self.input(number, Input::LinkDown(link));
+                }
+            }
+            Event::Up { dialler, listener, addr, latency, lives } => {
+                self.up(dialler, listener, addr, latency, lives);
+            }
+            Event::Ask(number, life, id) if self.alive(number, life) => {
+                let known = self.nodes[number].window.contains_key(&id);
+                self.input(number, Input::Known { id, known });
+            }
+            Event::List(number, life, session, shelf, range) if self.alive(number, life) => {
+                let ids = self.list(number, shelf, range);
+                self.input(number, Input::Ids(session, Some(ids)));
+            }
+            Event::Fetch(number, life, session, shelf, ids) if self.alive(number, life) => {
+                let found = ids.iter().filter_map(|id| self.stored(number, shelf, id)).collect();
+                self.input(number, Input::Fetched(session, found));
+            }
+            _ => {}
+        }
+    }
+
+    fn list(&self, number: usize, shelf: Shelf, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
+        let node = &self.nodes[number];
+        let within = |expiry: ExpiryHour| (range.from..=range.to).contains(&expiry);
+        match shelf {
+            Shelf::Window => {
+                let all = node.window.iter().filter(|(_, stored)| within(stored.expiry));
+                all.map(|(id, stored)| (stored.expiry, *id)).collect()
+            }
+            Shelf::Archive(tag) => {
+                let all = node.archive.iter().filter(|(_, (room, _))| Self::tag(*room) == tag);
+                all.map(|(id, (_, stored))| (stored.expiry, *id)).collect()
+            }
+        }
+    }
+
+    fn stored(&self, number: usize, shelf: Shelf, id: &MsgId) -> Option<Bytes> {
+        let node = &self.nodes[number];
+        match shelf {
+            Shelf::Window => node.window.get(id).map(|stored| stored.envelope.clone()),
+            Shelf::Archive(_) => node.archive.get(id).map(|(_, stored)| stored.envelope.clone()),
+        }
+    }
+
+    /// Puts an envelope on a node's shelves; whether it was new there.
+    pub(super) fn store(&mut self, number: usize, id: &MsgId, bytes: &Bytes, window: bool, durable: bool) -> bool {
+        let durable_at = if durable { self.now } else { self.now + self.config.durable_after };
+        let Ok(envelope) = Envelope::parse(bytes) else { return false };
+        let stored = Stored { expiry: envelope.expiry(), envelope: bytes.clone(), durable_at };
+        let room = bytes[ENVELOPE_COMMITMENT_OFFSET];
+        let node = &mut self.nodes[number];
+        let mut new = !node.window.contains_key(id) && !node.archive.contains_key(id);
+        if node.rooms.contains_key(&room) && !node.archive.contains_key(id) {
+            new = true;
+            node.archive.insert(*id, (room, stored.clone()));
+        }
+        if window {
+            node.window.entry(*id).or_insert(stored);
+        }
+        new
+    }
+
+    fn up(&mut self, dialler: usize, listener: usize, addr: PeerAddr, latency: Millis, lives: (u32, u32)) {
+        if !self.alive(dialler, lives.0) {
+            return;
+        }
+        if !self.alive(listener, lives.1) || self.split(dialler, listener) {
+            return self.input(dialler, Input::DialFailed(addr));
+        }
+        let mut hash = [0; 32];
+        self.rng.fill_bytes(&mut hash);
+        let (out_info, in_info) = self.info(dialler, listener, hash);
+        let [from, to] = [dialler, listener].map(|number| {
+            let node = &mut self.nodes[number];
+            node.next_link += 1;
+            LinkId(node.next_link)
+        });
+        let last = self.now;
+        self.nodes[dialler].links.insert(from, End { to: listener, to_link: to, latency, last });
+        self.nodes[listener].links.insert(to, End { to: dialler, to_link: from, latency, last });
+        self.input(listener, Input::LinkUp(to, in_info));
+        self.input(dialler, Input::LinkUp(from, out_info));
+    }
+
+    /// Hands an input to a node's engine and carries out what follows.
+    pub(super) fn input(&mut self, number: usize, input: Input) {
+        let now = self.now_of(number);
+        let own = matches!(input, Input::Publish(_));
+        let Some(engine) = self.nodes[number].engine.as_mut() else { return };
+        engine.handle(input, now);
+        let outputs: Vec<_> = engine.outputs().collect();
+        for output in outputs {
+            self.carry_out(number, output, own);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize, output: Output, own: bool) {
+        let life = self.nodes[number].life;
+        let soon = self.now + STORE_MS;
+        match output {
+            Output::Send(link, frame) => {
+                let kind = frame.first().copied();
+                let dropped = self.nodes[number].behaviour == Behaviour::SilentDropper
+                    && ((kind == Some(Kind::Rumor as u8) && !own) || kind == Some(Kind::Item as u8));
+                if !dropped {
+                    self.send(number, link, frame);
+                }
+            }
+            Output::Dial(addr) => self.dial(number, addr),
+            Output::Close(link) => {
+                if let Some(end) = self.nodes[number].links.get(&link) {
+                    let (to, to_link, at) = (end.to, end.to_link, end.last.max(self.now + end.latency));
+                    self.schedule(at, Event::Down(to, to_link));
+                    self.schedule(self.now, Event::Down(number, link));
+                }
+            }
+            Output::Accept(accepted) => self.accept(number, &accepted),
+            Output::Ask(id) => self.schedule(soon, Event::Ask(number, life, id)),
+            Output::ListIds(session, shelf, range) => {
+                self.schedule(soon, Event::List(number, life, session, shelf, range));
+            }
+            Output::Fetch(session, shelf, ids) => {
+                self.schedule(soon, Event::Fetch(number, life, session, shelf, ids));
+            }
+            Output::SetTimer(timer, at) => self.schedule(at.max(self.now), Event::Timer(number, life, timer)),
+            Output::Event(event) => self.nodes[number].events.push(event),
+        }
+    }
+
+    fn send(&mut self, number: usize, link: LinkId, frame: Bytes) {
+        let Some(end) = self.nodes[number].links.get(&link) else { return };
+        let (to, to_link) = (end.to, end.to_link);
+        let in_order = end.last.max(self.now + end.latency);
+        let latency = end.latency;
+        self.totals.frames += 1;
+        self.totals.bytes += frame.len() as u64;
+        if self.split(number, to) || self.chance(self.config.loss_per_mille) {
+            self.totals.lost_frames += 1;
+            return;
+        }
+        let mut at = in_order;
+        if self.chance(self.config.reorder_per_mille) {
+            at += latency * 2;
+        } else if let Some(end) = self.nodes[number].links.get_mut(&link) {
+            end.last = at;
+        }
+        if self.chance(self.config.duplicate_per_mille) {
+            self.schedule(at, Event::Frame(to, to_link, frame.clone()));
+        }
+        self.schedule(at, Event::Frame(to, to_link, frame));
+    }
+
+    fn dial(&mut self, number: usize, addr: PeerAddr) {
+        let now = self.now;
+        self.nodes[number].dials.push((now, addr.clone()));
+        let life = self.nodes[number].life;
+        let reachable = self
+            .by_addr
+            .get(&addr)
+            .copied()
+            .filter(|other| self.nodes[*other].engine.is_some() && !self.split(number, *other));
+        let Some(listener) = reachable else {
+            return self.schedule(now + DIAL_TIMEOUT_MS, Event::Input(number, life, Input::DialFailed(addr)));
+        };
+        let (low, high) = self.config.latency;
+        let latency = low + self.rng.next_u64() % (high - low + 1);
+        let lives = (life, self.nodes[listener].life);
+        self.schedule(now + 3 * latency, Event::Up { dialler: number, listener, addr, latency, lives });
+    }
+
+    fn accept(&mut self, number: usize, accepted: &Accepted) {
+        let new = self.store(number, &accepted.id, &accepted.envelope, accepted.window, false);
+        if !new {
+            self.totals.again += 1;
+            return;
+        }
+        self.totals.delivered += 1;
+        self.totals.synced += u64::from(accepted.synced);
+        if let Some(message) = self.published.get_mut(&accepted.id) {
+            message.last = self.now;
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a simulation counts.
+
+use std::collections::BTreeMap;
+
+use rumormill_api::Millis;
+
+use crate::proto::Counters;
+
+/// How something is spread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Spread {
+    /// The median.
+    pub p50: Millis,
+    /// 99 of 100 are at most this.
+    pub p99: Millis,
+    /// The largest.
+    pub max: Millis,
+}
+
+impl Spread {
+    pub(super) fn of(mut values: Vec<Millis>) -> Self {
+        values.sort_unstable();
+        let at = |per_cent: usize| {
+            let rank = (values.len() * per_cent).div_ceil(100).saturating_sub(1);
+            values.get(rank).copied().unwrap_or(0)
+        };
+        Self { p50: at(50), p99: at(99), max: at(100) }
+    }
+}
+
+/// What has happened in a simulation: equal on equal seeds.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Nodes.
+    pub nodes: u64,
+    /// Messages published.
+    pub published: u64,
+    /// Envelopes accepted as new at a node that hadn't them.
+    pub delivered: u64,
+    /// Of these, ones that came because they were asked for.
+    pub synced: u64,
+    /// Envelopes accepted at a node that had them; its store takes no notice.
+    pub again: u64,
+    /// Pairs of a published message and a running node that lacks it.
+    pub missed: u64,
+    /// Frames sent.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames lost, by chance or by a partition.
+    pub lost_frames: u64,
+    /// From publishing a message to its last delivery, over all messages, in milliseconds.
+    pub time_to_all: Spread,
+    /// The engines' counters, added up.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+impl Totals {
+    pub(super) fn add_counters(&mut self, counters: &Counters) {
+        for (name, count) in counters.iter() {
+            *self.counters.entry(name).or_default() += count;
+        }
+    }
+
+    /// One of the engines' counters, added up.
+    ///
+    /// # Panics
+    ///
+    /// When there is no counter of that name.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        *self.counters.get(name).expect("the name of a counter")
+    }
+}
