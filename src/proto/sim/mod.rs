@@ -375,6 +375,37 @@ impl<D: Dedup> Sim<D> {
         self.store(number, &MsgId::of(envelope), envelope, window, true);
     }
 
+    /// Has all of a node's peers send it an envelope, as if they had just got it.
+    pub fn replay(&mut self, number: usize, envelope: &Bytes) {
+        let frame = super::wire::frame(super::wire::Kind::Rumor, envelope);
+        let links: Vec<_> = self.nodes[number].links.keys().copied().collect();
+        for link in links {
+            self.input(number, Input::Batch(link, frame.clone()));
+        }
+    }
+
+    /// Has one peer of a node send it `count` genuine records, each of another key, that name `addrs` in turn. Returns
+    /// how many were sent before a link was closed on it.
+    pub fn flood_records(&mut self, number: usize, count: usize, addrs: &[PeerAddr]) -> usize {
+        use super::wire::{Message, PEERS_MAX_RECORDS};
+        let unix = self.now_of(number).unix / 1_000;
+        let mut sent = 0;
+        while sent < count {
+            let Some((link, _)) = self.links(number).first().copied() else { break };
+            let page = PEERS_MAX_RECORDS.min(count - sent);
+            let records = (sent..sent + page).map(|n| {
+                let key = SigningKey::from_bytes(blake3::hash(&n.to_be_bytes()).as_bytes());
+                // Signing dominates: past what a link may bring, nobody looks at the signature.
+                PeerRecord::sign(&key, addrs[n % addrs.len()].clone(), unix).encode()
+            });
+            let message = Message::Peers(records.collect());
+            sent += page;
+            self.input(number, Input::Batch(link, message.encode()));
+            self.run_for(1_000);
+        }
+        sent
+    }
+
     /// Asks a node for a reconciliation.
     pub fn sync(&mut self, number: usize, token: u64, scope: Scope, link: Option<LinkId>) {
         self.input(number, Input::Sync { token, scope, link });
