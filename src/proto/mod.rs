@@ -15,6 +15,8 @@ mod recent;
 mod rumor;
 #[cfg(feature = "testkit")]
 pub mod sim;
+#[cfg(all(test, feature = "testkit"))]
+mod tests;
 mod timers;
 pub mod wire;
 

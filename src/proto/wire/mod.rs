@@ -60,3 +60,6 @@ pub use recon::{
     SALT_BYTES, SaltedId, SessionRef,
 };
 pub use record::{PEER_RECORD_MAX_BYTES, PeerRecord, RecordError, link_key_to_x25519};
+
+#[cfg(test)]
+mod tests;
