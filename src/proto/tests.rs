@@ -469,9 +469,10 @@ fn static_peers_are_dialled_again_with_growing_waits() {
         }
         waits.push(hand.now.mono - from);
     }
-    assert!(waits[0] >= BACKOFF_MIN_MS * 3 / 4 && waits[0] <= BACKOFF_MIN_MS * 5 / 4 + 100, "{waits:?}");
-    let last = *waits.last().unwrap();
-    assert!(last >= BACKOFF_MAX_MS * 3 / 4 && last <= BACKOFF_MAX_MS * 5 / 4 + 100, "{waits:?}");
+    // Looked at in steps of 100 ms.
+    let around = |wait: u64, span: u64| (span * 3 / 4..=span * 5 / 4 + 100).contains(&wait);
+    assert!(around(waits[0], BACKOFF_MIN_MS), "{waits:?}");
+    assert!(around(waits[8], BACKOFF_MAX_MS), "{waits:?}");
 }
 
 #[test]

@@ -25,6 +25,8 @@ mod driver;
 mod exchange;
 mod proof;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use driver::{CATCH_UP_EVERY_MS, RECENT_HOURS, SESSION_MAX_MS, SESSIONS_SERVED_MAX, SILENCE_MS};
 pub(super) use driver::{Recon, Start};

@@ -58,15 +58,12 @@ impl<D: Dedup> Sim<D> {
         match event {
             Event::Input(number, life, input) if self.alive(number, life) => self.input(number, input),
             Event::Timer(number, life, timer) if self.alive(number, life) => self.input(number, Input::Timer(timer)),
-            Event::Frame(number, link, bytes) => {
-                if self.nodes[number].links.contains_key(&link) {
-                    self.input(number, Input::Batch(link, bytes));
-                }
+            Event::Frame(number, link, bytes) if self.nodes[number].links.contains_key(&link) => {
+                self.input(number, Input::Batch(link, bytes));
             }
-            Event::Down(number, link) => {
-                if self.nodes[number].links.remove(&link).is_some() {
-                    self.input(number, Input::LinkDown(link));
-                }
+            Event::Down(number, link) if self.nodes[number].links.contains_key(&link) => {
+                self.nodes[number].links.remove(&link);
+                self.input(number, Input::LinkDown(link));
             }
             Event::Up { dialler, listener, addr, latency, lives } => {
                 self.up(dialler, listener, addr, latency, lives);
