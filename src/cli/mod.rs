@@ -86,7 +86,7 @@ enum ConfigCommand {
 
 #[derive(Subcommand, Debug)]
 enum RoomCommand {
-    /// Print a [[chats]] entry with a fresh secret, to paste into the config of every member
+    /// Print a `[[chats]]` entry with a fresh secret, to paste into the config of every member
     New {
         /// What the chat is called
         #[arg(long, value_name = "NAME", default_value = "room")]

@@ -5,6 +5,10 @@
 //! null. Each value has one encoding only, and the reader takes no other, which a general decoder doesn't promise: the
 //! id and the signature of a message are over bytes.
 //!
+//! The writer is this file's own too, and no serializer of `ciborium`: the signature covers a part of a map's bytes, which
+//! go into the whole as they are, the keys are numbers, and both are at odds with serde. The tests hold it to `ciborium`:
+//! the same bytes for any value of the subset, and what is written here means the same there.
+//!
 //! [`check`] walks over untrusted bytes first, without allocation or recursion; [`Reader`] then reads by schema.
 
 /// How deep containers may lie within each other.

@@ -1,5 +1,6 @@
 //! Nodes as processes: the real binary, real sockets on loopback, a state folder of their own.
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test binaries, each of which uses a part")]
+#![allow(clippy::disallowed_methods, reason = "waiting for a process is bounded by the real clock")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};

@@ -1,4 +1,4 @@
-//! The conformance suite of [`CipherSuite`](crate::CipherSuite): run it with [`cipher_suite!`](crate::cipher_suite).
+//! The conformance suite of [`CipherSuite`]: run it with [`cipher_suite!`](crate::cipher_suite).
 
 use crate::cipher::{COMMITMENT_BYTES, NONCE_BYTES};
 use crate::{CipherSuite, EpochKey, Header, OpenError};

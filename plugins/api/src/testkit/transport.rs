@@ -3,7 +3,9 @@
 //! ```ignore
 //! use rumormill_api::testkit::transport::Fixture;
 //!
-//! fn fixture() -> Fixture { … }
+//! fn fixture() -> Fixture {
+//!     // transports, their configs and addresses
+//! }
 //! rumormill_api::transport_suite!(fixture);
 //! ```
 //!
