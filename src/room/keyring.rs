@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use rumormill_api::Millis;
 
-use super::layout;
 use super::payload::Opened;
 use super::reject::Reject;
 use super::room::Room;
+use crate::proto::Envelope;
 
 /// All rooms of a node, and which of them an envelope belongs to.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ impl Keyring {
     ///
     /// [`Reject`] when it is sealed with a key of ours and isn't a proper message, or when it isn't an envelope at all.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<(usize, Opened)>, Reject> {
-        let parts = layout::parse(envelope).ok_or(Reject::BadEnvelope)?;
+        let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
         for (index, room) in self.rooms.iter().enumerate() {
-            if let Some(opened) = room.open_parts(&parts, envelope, now_ms)? {
+            if let Some(opened) = room.open_parsed(&envelope, now_ms)? {
                 return Ok(Some((index, opened)));
             }
         }

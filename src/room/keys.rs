@@ -17,15 +17,15 @@ use rumormill_api::{EpochKey, ExpiryHour, Millis};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use super::secret::RoomSecret;
+use crate::proto::wire::ENVELOPE_LIFE_HOURS;
+pub use crate::proto::wire::HOUR_MS;
 
 /// Length of an epoch, in hours.
 pub const EPOCH_HOURS: u32 = 24;
-/// Length of an hour, in milliseconds.
-pub const HOUR_MS: Millis = 3_600_000;
 /// Length of a day, in milliseconds: that of an epoch.
 pub const DAY_MS: Millis = EPOCH_HOURS as Millis * HOUR_MS;
 /// How long an envelope lives, in hours.
-pub const LIFETIME_HOURS: u32 = 7 * 24;
+pub const LIFETIME_HOURS: u32 = ENVELOPE_LIFE_HOURS;
 /// How many days back an ephemeral room can still be read: an envelope's life, and a day for clocks that differ.
 pub const EPHEMERAL_WINDOW_DAYS: u32 = LIFETIME_HOURS / 24 + 1;
 /// Every how many epochs a chain key is remembered, so that an old epoch's key is at most so many steps away.

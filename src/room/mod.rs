@@ -5,7 +5,7 @@
 //! | `secret.rs`, `keys.rs`, `access.rs` | from a secret or a passphrase to the keys of each day |
 //! | `identity.rs`, `id.rs` | who says something |
 //! | `payload.rs`, `cbor.rs`, `reject.rs` | what is inside a seal, and all that may be wrong with it |
-//! | `room.rs`, `keyring.rs`, `layout.rs` | sealing and opening envelopes |
+//! | `room.rs`, `keyring.rs` | sealing and opening envelopes |
 //! | `state.rs`, `order.rs` | what follows what: gaps, equivocation, order of display |
 //! | `sanitize.rs` | others' texts, made fit for a terminal |
 //! | `storage.rs` | sealing what is written to the own disk |
@@ -18,7 +18,6 @@ mod identity;
 mod invite;
 mod keyring;
 mod keys;
-mod layout;
 mod order;
 mod payload;
 mod reject;

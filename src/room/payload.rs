@@ -32,8 +32,8 @@ use super::cbor::{Fault, Reader, Writer};
 use super::id::PersonId;
 use super::identity::{self, Identity, SIGNATURE_BYTES};
 use super::keys::{DAY_MS, RoomId};
-use super::layout;
 use super::reject::Reject;
+use crate::proto::Envelope;
 
 /// Longest nick, in bytes of UTF-8.
 pub const MAX_NICK_BYTES: usize = 64;
@@ -345,7 +345,7 @@ fn read_marks(reader: &mut Reader<'_>, fields: &mut super::cbor::Fields) -> Resu
 /// Pads a payload to the smallest envelope that holds it; `None` if none does.
 pub(crate) fn pad(payload: &[u8]) -> Option<Vec<u8>> {
     let needed = LENGTH_BYTES + payload.len();
-    let size = layout::SIZES.iter().map(|size| size - layout::OVERHEAD_BYTES).find(|&size| size >= needed)?;
+    let size = Envelope::body_sizes().into_iter().find(|&size| size >= needed)?;
     let mut out = Vec::with_capacity(size);
     out.extend_from_slice(&u16::try_from(payload.len()).ok()?.to_be_bytes());
     out.extend_from_slice(payload);
@@ -358,7 +358,7 @@ pub(crate) fn unpad(plaintext: &[u8]) -> Result<&[u8], Reject> {
     let (length, rest) = plaintext.split_first_chunk::<LENGTH_BYTES>().ok_or(Reject::BadPadding)?;
     let (payload, zeros) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length))).ok_or(Reject::BadPadding)?;
     let needed = LENGTH_BYTES + payload.len();
-    let size = layout::SIZES.iter().map(|size| size - layout::OVERHEAD_BYTES).find(|&size| size >= needed);
+    let size = Envelope::body_sizes().into_iter().find(|&size| size >= needed);
     if size != Some(plaintext.len()) || zeros.iter().any(|&byte| byte != 0) {
         return Err(Reject::BadPadding);
     }

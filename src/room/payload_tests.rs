@@ -8,6 +8,7 @@ use super::super::keys::{ChainKey, HOUR_MS, LIFETIME_HOURS, day_of};
 use super::super::testing::*;
 use super::super::{RoomId, RoomState};
 use super::*;
+use crate::proto::wire::{ENVELOPE_OVERHEAD_BYTES, ENVELOPE_SIZES};
 
 const ROOM: u8 = 1;
 
@@ -30,7 +31,7 @@ fn seal_raw(header: &Header, epoch: u32, mut plaintext: Vec<u8>) -> Bytes {
         chain = chain.next();
     }
     let (commitment, tag) = Plain.room(&chain.epoch_key()).seal(header, &mut plaintext);
-    layout::build(header, &commitment, &plaintext, &tag).into()
+    Envelope::assemble(header, &commitment, &plaintext, &tag).unwrap().into_bytes()
 }
 
 fn seal(payload: &[u8]) -> Bytes {
@@ -366,7 +367,7 @@ fn padding_is_the_smallest_and_zero() {
     *dirty.last_mut().unwrap() = 1;
     assert_eq!(reject(dirty), Reject::BadPadding);
     let mut larger = padded.clone();
-    larger.resize(1_024 - layout::OVERHEAD_BYTES, 0);
+    larger.resize(1_024 - ENVELOPE_OVERHEAD_BYTES, 0);
     assert_eq!(reject(larger), Reject::BadPadding);
     let mut overlong = padded;
     overlong[..2].copy_from_slice(&u16::MAX.to_be_bytes());
@@ -375,10 +376,10 @@ fn padding_is_the_smallest_and_zero() {
 
 #[test]
 fn every_class_is_used_to_its_last_byte() {
-    for size in layout::SIZES {
-        let most = size - layout::OVERHEAD_BYTES - LENGTH_BYTES;
-        assert_eq!(pad(&vec![7; most]).unwrap().len(), size - layout::OVERHEAD_BYTES);
-        let next = layout::SIZES.iter().find(|&&next| next > size).map(|next| next - layout::OVERHEAD_BYTES);
+    for size in ENVELOPE_SIZES {
+        let most = size - ENVELOPE_OVERHEAD_BYTES - LENGTH_BYTES;
+        assert_eq!(pad(&vec![7; most]).unwrap().len(), size - ENVELOPE_OVERHEAD_BYTES);
+        let next = ENVELOPE_SIZES.iter().find(|&&next| next > size).map(|next| next - ENVELOPE_OVERHEAD_BYTES);
         assert_eq!(pad(&vec![7; most + 1]).map(|padded| padded.len()), next);
     }
     assert_eq!(unpad(&[]), Err(Reject::BadPadding));
@@ -478,7 +479,6 @@ proptest! {
     fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = decode(&bytes, &place(&header()), id(0));
         let _ = unpad(&bytes);
-        let _ = layout::parse(&bytes).is_some();
     }
 
     #[test]

@@ -13,11 +13,12 @@ use zeroize::Zeroizing;
 use super::access::{Access, Ratchet};
 use super::identity::Identity;
 use super::keys::{Chain, ChainKey, EPHEMERAL_WINDOW_DAYS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of};
-use super::layout::{self, ENVELOPE_MAX_BYTES, Parts};
 use super::payload::{self, Body, CHUNK_BYTES, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place};
 use super::reject::Reject;
 use super::state::{Noted, RoomState};
 use super::storage::{Entropy, StorageKey};
+use crate::proto::Envelope;
+use crate::proto::wire::{ENVELOPE_FLAGS, ENVELOPE_MAX_BYTES, ENVELOPE_VERSION};
 
 /// How many epochs' ciphers a room keeps at hand.
 const CIPHERS_MAX: usize = 32;
@@ -273,42 +274,34 @@ impl Room {
     ///
     /// [`Reject`] when it is sealed with a key of this room and isn't a proper message of it.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<Opened>, Reject> {
-        let parts = layout::parse(envelope).ok_or(Reject::BadEnvelope)?;
-        self.open_parts(&parts, envelope, now_ms)
+        let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
+        self.open_parsed(&envelope, now_ms)
     }
 
-    pub(crate) fn open_parts(
-        &self,
-        parts: &Parts<'_>,
-        envelope: &[u8],
-        now_ms: Millis,
-    ) -> Result<Option<Opened>, Reject> {
-        for day in days_of(parts.header.expiry_hour, now_ms) {
+    pub(crate) fn open_parsed(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Opened>, Reject> {
+        let header = envelope.header();
+        let commitment = envelope.commitment();
+        for day in days_of(header.expiry_hour, now_ms) {
             let Some(cipher) = self.cipher(day) else {
                 continue;
             };
-            if !bool::from(cipher.commitment(&parts.header.nonce).ct_eq(&parts.commitment)) {
+            if !bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)) {
                 continue;
             }
-            return self.open_with(&*cipher, day, parts, envelope).map(Some);
+            return self.open_with(&*cipher, day, envelope).map(Some);
         }
         Ok(None)
     }
 
-    fn open_with(
-        &self,
-        cipher: &dyn RoomCipher,
-        day: u32,
-        parts: &Parts<'_>,
-        envelope: &[u8],
-    ) -> Result<Opened, Reject> {
-        let mut body = Zeroizing::new(parts.ciphertext.to_vec());
-        match cipher.open(&parts.header, &parts.commitment, &mut body, &parts.tag) {
+    fn open_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Opened, Reject> {
+        let header = envelope.header();
+        let mut body = Zeroizing::new(envelope.ciphertext().to_vec());
+        match cipher.open(&header, &envelope.commitment(), &mut body, &envelope.tag()) {
             Ok(()) => {}
             Err(OpenError::NotMine | OpenError::Broken) => return Err(Reject::BrokenTag),
         }
         let payload = payload::unpad(&body)?;
-        payload::decode(payload, &self.place(day, &parts.header), MsgId::of(envelope))
+        payload::decode(payload, &self.place(day, &header), envelope.id())
     }
 
     fn place<'a>(&self, day: u32, header: &'a Header) -> Place<'a> {
@@ -357,7 +350,8 @@ impl Sealer<'_> {
         let next = state.next(&me, self.now_ms);
         let shown = body.is_shown();
         let expiry = u32::try_from(self.now_ms / HOUR_MS).unwrap_or(u32::MAX).saturating_add(LIFETIME_HOURS);
-        let mut header = Header { version: layout::VERSION, flags: 0, expiry_hour: expiry, nonce: [0; NONCE_BYTES] };
+        let mut header =
+            Header { version: ENVELOPE_VERSION, flags: ENVELOPE_FLAGS, expiry_hour: expiry, nonce: [0; NONCE_BYTES] };
         entropy(&mut header.nonce);
         let mut opened = Opened {
             id: MsgId([0; 32]),
@@ -379,7 +373,9 @@ impl Sealer<'_> {
             return Ok(None);
         };
         let (commitment, tag) = cipher.seal(&header, &mut plaintext);
-        let envelope = Bytes::from(layout::build(&header, &commitment, &plaintext, &tag));
+        let envelope = Envelope::assemble(&header, &commitment, &plaintext, &tag)
+            .expect("a padded payload has the size of an envelope's body")
+            .into_bytes();
         opened.id = MsgId::of(&envelope);
         state.sent(&opened);
         Ok(Some(Sealed { id: opened.id, envelope, expiry, lamport: opened.lamport, opened }))

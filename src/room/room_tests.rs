@@ -3,6 +3,7 @@
 use super::super::testing::*;
 use super::super::*;
 use super::*;
+use crate::proto::wire::ENVELOPE_SIZES;
 
 #[test]
 fn a_member_reads_what_another_says() {
@@ -76,7 +77,7 @@ fn every_class_carries_a_text_and_the_last_one_gives_way_to_chunks() {
             assert!(sealed.last().unwrap().opened.body.is_shown());
         }
     }
-    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), layout::SIZES);
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), ENVELOPE_SIZES);
     assert!(largest > CHUNK_BYTES);
 }
 
