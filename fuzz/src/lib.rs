@@ -3,17 +3,21 @@
 //! A target checks more than the absence of a panic wherever there is something to hold a decoder to: what decodes
 //! encodes to the same bytes, and an error text carries no control character to a terminal.
 
+mod invite;
 mod mutate;
 mod room;
 mod seeds;
+mod wire;
 
 use std::path::Path;
 
 use rumormill::config::{Config, Format};
 
+pub use invite::invite;
 pub use mutate::Mutator;
 pub use room::payload;
 pub use seeds::seeds;
+pub use wire::{envelope, frame, link_message};
 
 /// A target by name.
 pub struct Target {
@@ -24,7 +28,14 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[Target { name: "config", run: config }, Target { name: "payload", run: payload }];
+pub const TARGETS: &[Target] = &[
+    Target { name: "config", run: config },
+    Target { name: "envelope", run: envelope },
+    Target { name: "frame", run: frame },
+    Target { name: "invite", run: invite },
+    Target { name: "link_message", run: link_message },
+    Target { name: "payload", run: payload },
+];
 
 /// A config's text, as TOML and as JSON.
 pub fn config(data: &[u8]) {

@@ -19,8 +19,13 @@ pub fn seeds(target: &str) -> Result<Vec<Vec<u8>>, String> {
         .map(|file| std::fs::read(file).map_err(|error| format!("{} can't be read: {error}", file.display())))
         .collect();
     let seeds = seeds.map(|mut seeds| {
-        if target == "payload" {
-            seeds.extend(crate::room::payloads());
+        match target {
+            "envelope" => seeds.extend(crate::wire::envelopes().into_iter().map(Vec::from)),
+            "frame" => seeds.extend(crate::wire::frames()),
+            "invite" => seeds.extend(crate::invite::seeds()),
+            "link_message" => seeds.extend(crate::wire::link_messages()),
+            "payload" => seeds.extend(crate::room::payloads()),
+            _ => {}
         }
         seeds
     });
@@ -40,4 +45,17 @@ fn list(folder: &Path, may_miss: bool) -> Result<Vec<PathBuf>, String> {
     let mut files: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
     files.sort();
     Ok(files)
+}
+
+/// A text of the repository's test vectors.
+pub(crate) fn text(file: &str, field: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(file);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let vectors: serde_json::Value = serde_json::from_str(&text).expect("test vectors are JSON");
+    vectors[field].as_str().unwrap_or_else(|| panic!("{file} has no text {field:?}")).to_owned()
+}
+
+/// Bytes of the repository's test vectors, which are written in hexadecimal.
+pub(crate) fn vector(file: &str, field: &str) -> Vec<u8> {
+    data_encoding::HEXLOWER.decode(text(file, field).as_bytes()).expect("test vectors are in hexadecimal")
 }

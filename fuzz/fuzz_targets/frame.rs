@@ -1,0 +1,4 @@
+//! A frame's link messages, under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rumormill_fuzz::frame(data));

@@ -1,0 +1,4 @@
+//! An invite, under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rumormill_fuzz::invite(data));
