@@ -13,13 +13,20 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use rumormill::api::{Dedup, MsgId, PeerAddr, Seen};
-use rumormill::proto::sim::{
-    AlwaysMaybe, Behaviour, ExactDedup, START_UNIX_MS, Sim, SimConfig, Totals, envelope, seed_from_env,
-};
+use rumormill::proto::sim::{AlwaysMaybe, Behaviour, ExactDedup, START_UNIX_MS, Sim, SimConfig, Totals, envelope};
 use rumormill::proto::wire::{ENVELOPE_LIFE_HOURS, ENVELOPE_WORK_OFFSET, HOUR_MS};
 use rumormill::proto::{EngineConfig, EngineEvent, REDIAL_AFTER_MS, Scope};
 
 const MINUTE_MS: u64 = 60_000;
+
+/// The seed of a test: `SEED` of the environment, so that a failure can be run again, else `default`. What is printed
+/// here is shown when the test fails.
+#[allow(clippy::print_stderr, reason = "how a failure is run again")]
+fn seed_from_env(default: u64) -> u64 {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
+    eprintln!("run it again with SEED={seed}");
+    seed
+}
 
 fn exact(_node: usize) -> ExactDedup {
     ExactDedup::default()

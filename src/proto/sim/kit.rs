@@ -50,9 +50,3 @@ pub fn envelope(expiry: ExpiryHour, room: u8, number: u64, size: usize) -> Envel
     let body = vec![0x5a; size - ENVELOPE_OVERHEAD_BYTES];
     Envelope::assemble(&header, &commitment, &body, &[0; 16]).expect("a size out of ENVELOPE_SIZES")
 }
-
-/// The seed of a test: `SEED` of the environment, so that a failure can be run again, else `default`.
-#[must_use]
-pub fn seed_from_env(default: u64) -> u64 {
-    std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default)
-}

@@ -1,7 +1,7 @@
 //! A network of engines in virtual time.
 //!
 //! Everything random comes from one seed, and events happen in the order (time, sequence), so that equal seeds give equal
-//! [`Totals`]. A failing test prints the seed.
+//! [`Totals`]. A test prints the seed, so that a failure can be run again.
 //!
 //! A link keeps its frames in order and has a latency of its own. A lost frame is modelled as that frame alone missing, which
 //! is harsher than TCP, where the link would go down. Stores answer after a millisecond and are durable a little later;
@@ -20,7 +20,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag};
 
-pub use kit::{AlwaysMaybe, ExactDedup, envelope, seed_from_env};
+pub use kit::{AlwaysMaybe, ExactDedup, envelope};
 pub use totals::{Spread, Totals};
 
 use super::{Engine, EngineConfig, EngineEvent, Input, Now, PeerRecord, RoomProof, Scope, SessionId, Timer};
@@ -180,15 +180,6 @@ pub struct Sim<D: Dedup> {
     published: BTreeMap<MsgId, Published>,
     next_message: u64,
     totals: Totals,
-}
-
-impl<D: Dedup> Drop for Sim<D> {
-    #[allow(clippy::print_stderr, reason = "how a failure is run again")]
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("simulation failed with SEED={}", self.config.seed);
-        }
-    }
 }
 
 impl<D: Dedup> Sim<D> {
