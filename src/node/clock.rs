@@ -20,7 +20,6 @@ pub struct SystemClock {
 }
 
 impl Default for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is where the node reads the clock")]
     fn default() -> Self {
         Self { start: Instant::now() }
     }
@@ -44,14 +43,12 @@ pub struct VirtualClock {
 impl VirtualClock {
     /// A clock that shows `unix` (milliseconds since the Unix epoch) now.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "this is where the node reads the clock")]
     pub fn starting_at(unix: u64) -> Self {
         Self { start: Instant::now(), unix }
     }
 }
 
 impl Clock for VirtualClock {
-    #[expect(clippy::disallowed_methods, reason = "this is where the node reads the clock")]
     fn now(&self) -> Now {
         let mono = millis(self.start.elapsed());
         Now { mono, unix: self.unix + mono }

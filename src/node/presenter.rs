@@ -75,7 +75,6 @@ impl Presenter {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "tokio's clock, for a pause before a line is shown")]
     fn tell_gaps(&self, gaps: &mut BTreeMap<Arc<str>, Gap>) {
         let now = Instant::now();
         for (chat, gap) in gaps.iter_mut().filter(|(_, gap)| gap.due.is_some_and(|due| due <= now)) {
@@ -109,7 +108,6 @@ impl ToPresenter {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "tokio's clock, for a pause before a line is shown")]
 fn deadline(after_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(after_ms)
 }

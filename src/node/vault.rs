@@ -89,6 +89,9 @@ pub(super) struct Standing {
     pub(super) oldest: Option<u64>,
 }
 
+/// A sealed message that waits to be durable: who is to be told, its id, its envelopes.
+type Published = (oneshot::Sender<Result<MsgId, NodeError>>, MsgId, Vec<Bytes>);
+
 /// What one transaction gathers.
 #[derive(Default)]
 struct Batch {
@@ -98,7 +101,7 @@ struct Batch {
     /// The states before this batch touched them.
     undo: BTreeMap<usize, RoomState>,
     accepted: Vec<Accepted>,
-    published: Vec<(oneshot::Sender<Result<MsgId, NodeError>>, MsgId, Vec<Bytes>)>,
+    published: Vec<Published>,
     shown: Vec<Shown>,
     new: BTreeMap<usize, u64>,
 }
