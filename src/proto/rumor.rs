@@ -91,10 +91,9 @@ impl Rumors {
         let envelope = match Envelope::parse(&raw.body()) {
             Ok(envelope) => envelope,
             Err(error) => {
+                // An honest peer of this link version checks an envelope's structure before it relays it.
                 count_bad(core, error);
-                if error == EnvelopeError::BadSize {
-                    core.close(from, ByeReason::Fault);
-                }
+                core.close(from, ByeReason::Fault);
                 return Heard::Nothing;
             }
         };
