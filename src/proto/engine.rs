@@ -313,3 +313,7 @@ impl<D: Dedup> Engine<D> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

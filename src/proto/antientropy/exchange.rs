@@ -12,7 +12,7 @@ use super::super::wire::{
 };
 use super::super::{Output, SessionId};
 use super::driver::{Recon, say};
-use super::session::{NEED_MAX_IDS, ROUNDS_MAX, Stage, salted};
+use super::session::{NEED_MAX_IDS, ROUNDS_MAX, Stage};
 
 /// Envelopes that the store is asked for at a time: at most half a mebibyte.
 const FETCH_MAX: usize = 16;
@@ -174,13 +174,19 @@ impl Recon {
         };
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.heard_at = core.now.mono;
-        if matches!(session.stage, Stage::Listing(_)) || session.serves {
+        let early = match session.role {
+            // Before all is compared the responder hasn't been told of anything, nor, about a room, proven it.
+            Role::Initiator => !matches!(session.stage, Stage::Exchanging),
+            Role::Responder => matches!(session.stage, Stage::Listing(_)),
+        };
+        if early || session.serves {
             return self.fault(core, id);
         }
         if session.role == Role::Responder {
             session.stage = Stage::Exchanging;
         }
-        let known: Vec<_> = ids.iter().filter_map(|salted| session.unsalt(salted)).collect();
+        let shown = ids.iter().filter(|_| session.shows);
+        let known: Vec<_> = shown.filter_map(|salted| session.unsalt(salted)).collect();
         session.serving.extend(known);
         session.serves = true;
         self.serve(core, id);
@@ -251,7 +257,8 @@ impl Recon {
                 return self.fault(core, id);
             }
         };
-        if !session.outstanding.remove(&salted(&session.salt, &envelope.id())) {
+        let salted = session.salted(&envelope.id());
+        if !session.outstanding.remove(&salted) {
             return self.fault(core, id);
         }
         session.got_any = true;

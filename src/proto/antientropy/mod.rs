@@ -1,7 +1,8 @@
 //! Anti-entropy: reconciling what two nodes hold, and fetching what either lacks.
 //!
 //! A session compares two sets of (expiry, salted id) by ranges (Meyer 2023, "Range-Based Set Reconciliation", in the
-//! form of the negentropy protocol), then each end asks for what it lacks:
+//! form of the negentropy protocol), then each end asks for what it lacks. About a room's archive the ids are keyed with
+//! the room's proof key as well, and the expiry is left out: OPEN tells who isn't a member nothing about any envelope.
 //!
 //! ```text
 //! initiator                          responder

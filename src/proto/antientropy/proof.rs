@@ -4,6 +4,7 @@ use super::super::wire::{Role, SALT_BYTES};
 use super::session::Proofs;
 
 const CONTEXT: &[u8] = b"rumormill archive proof v1\0";
+const IDS_CONTEXT: &[u8] = b"rumormill archive ids v1\0";
 
 /// One end's proof: of the room's key, and bound to the link (its handshake hash), to who proves (link key and role), so
 /// that it can't be reflected, and to the session, so that two sessions about one room don't look alike.
@@ -26,7 +27,17 @@ pub(super) fn proof(
     hasher.finalize()
 }
 
-/// Both ends' proofs.
+/// What ids are hashed with in a session about a room. The salt alone won't do: OPEN goes to whoever is linked, and who
+/// knows the salt could hash the ids of all envelopes that passed and see which of them stand in this node's archive.
+fn ids_key(key: &[u8; 32], handshake_hash: &[u8; 32], salt: &[u8; SALT_BYTES]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(IDS_CONTEXT);
+    hasher.update(handshake_hash);
+    hasher.update(salt);
+    *hasher.finalize().as_bytes()
+}
+
+/// Both ends' proofs, and the key of the ids.
 pub(super) fn proofs(
     key: &[u8; 32],
     handshake_hash: &[u8; 32],
@@ -37,5 +48,6 @@ pub(super) fn proofs(
     Proofs {
         initiator: *proof(key, handshake_hash, initiator, Role::Initiator, salt).as_bytes(),
         responder: *proof(key, handshake_hash, responder, Role::Responder, salt).as_bytes(),
+        ids: ids_key(key, handshake_hash, salt),
     }
 }

@@ -1,6 +1,7 @@
 //! One reconciliation session: what it compares, asks for and serves.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 
 use bytes::Bytes;
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
@@ -79,11 +80,18 @@ pub(super) struct Session {
     pub(super) missing: u64,
 }
 
-/// The two proofs of an archive's session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The two proofs of an archive's session, and what its ids are hashed with: all secrets of the room's members.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Proofs {
     pub(super) initiator: [u8; 32],
     pub(super) responder: [u8; 32],
+    pub(super) ids: [u8; 32],
+}
+
+impl fmt::Debug for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proofs(…)")
+    }
 }
 
 impl Session {
@@ -138,8 +146,10 @@ impl Session {
         let mut set = NegentropyStorageVector::with_capacity(ids.len());
         self.ids = Vec::with_capacity(ids.len());
         for (expiry, id) in ids {
-            let salted = salted(&self.salt, &id);
-            set.insert(expiry.into(), Id::from_byte_array(salted))?;
+            let salted = self.salted(&id);
+            // An archive's hours would be told to a responder that hasn't proven the room yet.
+            let order = if self.is_archive() { 0 } else { expiry.into() };
+            set.insert(order, Id::from_byte_array(salted))?;
             self.ids.push((salted, id));
         }
         set.seal()?;
@@ -160,6 +170,11 @@ impl Session {
         self.cut_short |= note(&mut self.need, need);
         self.wanted = self.need.len() as u64;
         Ok(next.filter(|_| !self.cut_short).map(Bytes::from))
+    }
+
+    /// An id as this session speaks of it.
+    pub(super) fn salted(&self, id: &MsgId) -> SaltedId {
+        salted(if self.is_archive() { &self.proofs.ids } else { &self.salt }, id)
     }
 
     /// This node's own id for one of the session's.
@@ -191,6 +206,6 @@ fn note(into: &mut BTreeSet<SaltedId>, ids: Vec<Id>) -> bool {
 
 /// An id as a session speaks of it. The fingerprints that are compared are sums: with ids that nobody can predict, none can be
 /// made to collide.
-pub(super) fn salted(salt: &[u8; SALT_BYTES], id: &MsgId) -> SaltedId {
+fn salted(salt: &[u8; SALT_BYTES], id: &MsgId) -> SaltedId {
     *blake3::keyed_hash(salt, &id.0).as_bytes()
 }

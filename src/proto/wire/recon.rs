@@ -19,7 +19,8 @@ pub const RECON_MIN_BYTES: usize = 4_096;
 /// What a RECON body holds at most beside the reconciliation message itself.
 pub const RECON_OVERHEAD_BYTES: usize = 5 + 1 + 41 + SALT_BYTES;
 
-/// An id as one session speaks of it: the hash of the id, keyed with the session's salt.
+/// An id as one session speaks of it: the hash of the id, keyed with the session's salt, about a room's archive with the
+/// room's key, too.
 pub type SaltedId = [u8; 32];
 
 /// Which end of a session a message's sender is.
