@@ -379,7 +379,9 @@ impl Peers {
                 })
             };
             let Some(addr) = pick(tried_first).or_else(|| pick(!tried_first)) else { return };
-            self.dial(core, &addr, Purpose::Link);
+            if !self.dial(core, &addr, Purpose::Link) {
+                return;
+            }
         }
     }
 
@@ -443,7 +445,8 @@ impl Peers {
         }
     }
 
-    fn dial(&mut self, core: &mut Core, addr: &PeerAddr, purpose: Purpose) {
+    /// Dials, unless too many addresses were dialled a short while ago; whether it does.
+    fn dial(&mut self, core: &mut Core, addr: &PeerAddr, purpose: Purpose) -> bool {
         let now = core.now.mono;
         if purpose != Purpose::Static {
             if self.dialled.len() >= DIALLED_MAX {
@@ -451,13 +454,14 @@ impl Peers {
             }
             if self.dialled.len() >= DIALLED_MAX {
                 core.counters.dial_limited += 1;
-                return;
+                return false;
             }
             self.dialled.insert(dial_key(addr), now);
         }
         core.counters.dials += 1;
         self.dialling.insert(addr.clone(), (purpose, now));
         core.out.push_back(Output::Dial(addr.clone()));
+        true
     }
 
     /// Good addresses to begin with after a restart: those of outgoing links first.
