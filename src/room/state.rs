@@ -96,7 +96,7 @@ impl RoomState {
     pub(crate) fn next(&self, me: &PersonId, now_ms: Millis) -> Next {
         // After a restored backup the own messages come back from others: go on after the last of them.
         let (seq, prev) = match self.senders.get(me) {
-            Some(last) if last.seq >= self.seq => (last.seq + 1, Some(last.id)),
+            Some(last) if last.seq >= self.seq => (last.seq.saturating_add(1), Some(last.id)),
             _ => (self.seq, self.prev),
         };
         let heads = self.heads.iter().rev().map(|(_, id)| *id).filter(|id| Some(*id) != prev);
@@ -108,7 +108,7 @@ impl RoomState {
 
     /// Takes an own message in that was just sealed.
     pub(crate) fn sent(&mut self, message: &Opened) {
-        self.seq = message.seq + 1;
+        self.seq = message.seq.saturating_add(1);
         self.prev = Some(message.id);
         self.lamport = message.lamport;
         self.follow(message);
@@ -167,7 +167,7 @@ impl RoomState {
             return false;
         };
         let contradicts = (before.seq == last.seq && before.id != last.id)
-            || (before.seq + 1 == last.seq && message.prev != Some(before.id));
+            || (before.seq.checked_add(1) == Some(last.seq) && message.prev != Some(before.id));
         if last.seq > before.seq {
             *before = last;
         }

@@ -187,3 +187,11 @@ fn another_version_or_form_is_refused() {
     assert_eq!(short(1), Err(StateError::Malformed));
     assert_eq!(decode(&|_| ()), Err(StateError::Malformed));
 }
+
+#[test]
+fn the_highest_sequence_is_no_overflow() {
+    let mut state = RoomState::default();
+    state.note(&message(person(1), 1, u64::MAX), NOW_MS, &mut |_| true);
+    let noted = state.note(&message(person(1), 3, 5), NOW_MS, &mut |_| true);
+    assert!(!noted.equivocation, "an earlier message that comes late");
+}
