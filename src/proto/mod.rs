@@ -37,6 +37,8 @@ pub use peers::{
 pub use recent::RECENT_MAX_IDS;
 pub use wire::{Envelope, PeerRecord};
 
+use std::fmt;
+
 use bytes::Bytes;
 use rumormill_api::{
     ExpiryHour, ExpiryRange, Frame, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag, Shelf, SourceGroup,
@@ -69,7 +71,7 @@ pub enum Scope {
 }
 
 /// A room whose archive this node can prove to know and, if `serve`, shows to who proves it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RoomProof {
     /// The room as this node's store knows it.
     pub tag: RoomTag,
@@ -77,6 +79,12 @@ pub struct RoomProof {
     pub key: [u8; 32],
     /// Whether to answer others about it.
     pub serve: bool,
+}
+
+impl fmt::Debug for RoomProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomProof {{ tag: {:?}, serve: {}, .. }}", self.tag, self.serve)
+    }
 }
 
 /// What happens to the engine.
