@@ -202,6 +202,42 @@ async fn shown_texts_are_stripped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_call_shows_is_bounded() {
+    // (what, how, times that are allowed; one more is refused, the reason)
+    let cases = [
+        ("lines", "ctx:print('x')", 2_000, "prints at most 2000 lines of 262144 bytes together"),
+        ("line feeds", "ctx:print(string.rep('\\n', 999))", 2, "prints at most 2000 lines"),
+        ("bytes", "ctx:print(string.rep('x', 2^16))", 4, "prints at most 2000 lines of 262144 bytes together"),
+        ("actions", "ctx.ui:open('study')", 2_000, "does at most 2000 things at the terminal"),
+        ("messages", "ctx.ui:history('study', many)", 10, "shows at most 10000 messages of 16777216 bytes together"),
+        ("texts", "ctx.ui:history('study', long)", 256, "shows at most 10000 messages of 16777216 bytes together"),
+    ];
+    for (name, action, allowed, wanted) in cases {
+        let text = format!(
+            r#"local function message(text)
+                local zeros = string.rep("0", 64)
+                return {{ id = zeros, from = {{ id = zeros, nick = "n" }}, text = text, time = 0 }}
+            end
+            local many, long = table.create(1000, message("")), {{ message(string.rep("x", 2^16)) }}
+            rumor.command("show", {{ run = function(ctx, args)
+                for _ = 1, tonumber(args[1]) do {action} end
+            end }})"#
+        );
+        let mut config = HostConfig { scripts: [("bad".to_owned(), all())].into(), ..HostConfig::default() };
+        config.budgets.handler_ms = 20_000;
+        let bench = Bench::with(&[("bots/bad.lua", &text)], config);
+        let (actions, result) = bench.run_in(None, &format!("show {allowed}")).await;
+        assert_eq!((actions.len(), result), (allowed, CommandResult::Done(None)), "{name}");
+        let (actions, result) = bench.run_in(None, &format!("show {}", allowed + 1)).await;
+        let reason = failure(result);
+        assert_eq!(actions.len(), allowed, "{name}");
+        assert!(reason.contains(wanted), "{name}: {reason}");
+        // The next call counts anew.
+        assert_eq!(bench.run_in(None, "show 1").await.1, CommandResult::Done(None), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_filter_delays_within_bounds_and_is_disabled() {
     let mut bench = Bench::new(&[(
         "hooks/bad.lua",
