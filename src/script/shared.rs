@@ -142,9 +142,9 @@ pub(super) struct CommandSpec {
 }
 
 impl CommandSpec {
-    /// How it is called.
+    /// How it is called: `chat [<chat>]`.
     pub(super) fn usage(&self) -> String {
-        format!("usage: {} {}", self.name, self.params).trim_end().to_owned()
+        format!("{} {}", self.name, self.params).trim_end().to_owned()
     }
 }
 
