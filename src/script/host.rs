@@ -146,7 +146,7 @@ impl Host {
                 let event = match events.recv().await {
                     Ok(event) => event,
                     Err(RecvError::Lagged(lost)) => {
-                        tracing::warn!(target: "script", "scripts missed {lost} events");
+                        tracing::warn!(target: super::LOG_TARGET, "scripts missed {lost} events");
                         continue;
                     }
                     Err(RecvError::Closed) => return,
@@ -349,8 +349,8 @@ impl Core {
     /// Tells the user of something about a script.
     pub(super) fn say(&self, level: NoticeLevel, name: &str, text: &str) {
         match level {
-            NoticeLevel::Info => tracing::info!(target: "script", script = name, "{text}"),
-            _ => tracing::warn!(target: "script", script = name, "{text}"),
+            NoticeLevel::Info => tracing::info!(target: super::LOG_TARGET, script = name, "{text}"),
+            _ => tracing::warn!(target: super::LOG_TARGET, script = name, "{text}"),
         }
         self.link.notify(level, name, text);
     }

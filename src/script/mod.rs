@@ -37,6 +37,9 @@ mod watch;
 mod watchdog;
 mod worker;
 
+/// Where scripts' log lines and the host's go: below the program's own name, which is what its log listens to.
+const LOG_TARGET: &str = "rumormill::script";
+
 pub use config::{Budgets, HostConfig, PERMISSIONS, ScriptConfig};
 pub use error::ScriptError;
 pub use host::{Host, HostError, ScriptStatus};

@@ -254,7 +254,7 @@ impl Shared {
     /// A script's error, for the log and for the user (not more often than they can read).
     pub(super) fn report(&self, error: &ScriptError) {
         let text = error.to_string();
-        tracing::warn!(target: "script", script = %self.name, "{text}");
+        tracing::warn!(target: super::LOG_TARGET, script = %self.name, "{text}");
         *lock(&self.last_error) = Some(text.clone());
         if lock(&self.notices).take(Instant::now()) {
             self.link.notify(NoticeLevel::Error, &self.name, &text);
@@ -281,7 +281,7 @@ impl Shared {
     pub(super) fn disable(&self, reason: &str) {
         if self.end(ScriptState::Disabled(reason.to_owned())) {
             let text = format!("{}: disabled until its file changes: {reason}", self.label);
-            tracing::warn!(target: "script", script = %self.name, "{text}");
+            tracing::warn!(target: super::LOG_TARGET, script = %self.name, "{text}");
             *lock(&self.last_error) = Some(text.clone());
             self.link.notify(NoticeLevel::Error, &self.name, &text);
         }

@@ -126,13 +126,13 @@ impl Watch {
             Ok(mut watcher) => {
                 for (path, _) in &now {
                     if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
-                        tracing::warn!(target: "script", "{} is only polled: {error}", path.display());
+                        tracing::warn!(target: super::LOG_TARGET, "{} is only polled: {error}", path.display());
                     }
                 }
                 Some(watcher)
             }
             Err(error) => {
-                tracing::warn!(target: "script", "the script folder is only polled: {error}");
+                tracing::warn!(target: super::LOG_TARGET, "the script folder is only polled: {error}");
                 None
             }
         };

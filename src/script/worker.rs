@@ -444,7 +444,7 @@ impl Worker {
             Purpose::Command { slot, actions, .. } => {
                 actions.borrow_mut().take();
                 *lock(&self.shared.last_error) = Some(error.to_string());
-                tracing::warn!(target: "script", script = %self.shared.name, "{error}");
+                tracing::warn!(target: super::LOG_TARGET, script = %self.shared.name, "{error}");
                 slot.answer(Answer::Command(CommandResult::Failed(error.to_string())));
             }
         }

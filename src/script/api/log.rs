@@ -62,9 +62,9 @@ fn shown(value: &Value) -> String {
 
 fn write(level: tracing::Level, script: &str, line: &str) {
     match level {
-        tracing::Level::DEBUG => tracing::debug!(target: "script", script, "{line}"),
-        tracing::Level::INFO => tracing::info!(target: "script", script, "{line}"),
-        tracing::Level::WARN => tracing::warn!(target: "script", script, "{line}"),
-        _ => tracing::error!(target: "script", script, "{line}"),
+        tracing::Level::DEBUG => tracing::debug!(target: crate::script::LOG_TARGET, script, "{line}"),
+        tracing::Level::INFO => tracing::info!(target: crate::script::LOG_TARGET, script, "{line}"),
+        tracing::Level::WARN => tracing::warn!(target: crate::script::LOG_TARGET, script, "{line}"),
+        _ => tracing::error!(target: crate::script::LOG_TARGET, script, "{line}"),
     }
 }
