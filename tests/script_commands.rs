@@ -191,6 +191,7 @@ async fn what_is_not_granted_says_what_to_write_where() {
         rumor.command("go", { run = function(ctx) ctx.ui:open("study") end })
         rumor.command("say", { run = function(ctx) local id, why = rumor.chat("study"):send("x") end })
         rumor.command("see", { run = function(ctx) rumor.chat("friends") end })
+        rumor.command("reply", { run = function(ctx) ctx:reply("x") end })
         rumor.command("list", { run = function(ctx) return true, tostring(#rumor.chats()) .. tostring(ctx.chat) end })
     "#;
     let config = ScriptConfig { rooms: vec!["study".into()], ..ScriptConfig::default() };
@@ -204,6 +205,11 @@ async fn what_is_not_granted_says_what_to_write_where() {
     assert!(reason.contains("add \"friends\" to `rooms` under [scripts.bot]"), "{reason}");
     assert_eq!(bench.run("list").await, done("1study"));
     assert_eq!(bench.run_in(Some("friends"), "list").await.1, done("1nil"));
+    let reason = failure(bench.run_in(Some("friends"), "reply").await.1);
+    assert!(reason.contains("the open chat: add its name to `rooms` under [scripts.bot]"), "{reason}");
+    assert!(!reason.contains("friends"), "{reason}");
+    let reason = failure(bench.run_in(None, "reply").await.1);
+    assert!(reason.contains("no chat is open"), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
