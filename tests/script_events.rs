@@ -5,8 +5,8 @@
 mod script_support;
 
 use rumormill::node::{Event, Hooks, Message, NodeError, SendOptions, Verdict};
-use rumormill::script::{HostConfig, ScriptConfig};
-use script_support::{Bench, message, peer};
+use rumormill::script::{HostConfig, ScriptConfig, ScriptState};
+use script_support::{Bench, done, message, peer};
 
 async fn receive(bench: &Bench, text: &str) -> Verdict<Message> {
     bench.host.on_receive(message("study", text)).await
@@ -95,6 +95,7 @@ async fn observers_hear_and_answer() {
         "#,
     )]);
     bench.set_history(vec![message("study", "old")]);
+    assert_eq!(bench.next_sent().await.text, "loaded nil");
     bench.emit(Event::PeerUp(peer()));
     assert_eq!(bench.next_sent().await.text, "up tcp:127.0.0.1:4001");
     bench.emit(Event::PeerDown(peer()));
@@ -182,4 +183,27 @@ async fn a_handler_goes_off_and_waits_inside_coroutines_and_pcall() {
     bench.emit(Event::Message(message("study", "y")));
     bench.emit(Event::PeerUp(peer()));
     assert_eq!(bench.next_sent().await.text, "end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_runs_when_the_node_is_there() {
+    let mut bench = Bench::new(&[
+        (
+            "bots/ready.lua",
+            r#"
+            local nick
+            rumor.on("load", function() nick = rumor.me.nick .. #rumor.chats() end)
+            rumor.command("nick", { run = function() return true, nick end })
+            "#,
+        ),
+        ("bots/broken.lua", r#"rumor.on("load", function() error("no luck") end)"#),
+    ]);
+    // The observer comes before the first command.
+    assert_eq!(bench.run("nick").await, done("Alice3"));
+    assert!(bench.notice("no luck").await.starts_with("bots/broken.lua:1: no luck"));
+    let broken = || bench.host.status().into_iter().find(|script| script.name == "broken").unwrap();
+    while broken().state == ScriptState::Running {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(broken().state, ScriptState::Failed);
 }

@@ -140,6 +140,9 @@ impl Host {
     pub fn attach(&self, handle: Handle) {
         let mut events = handle.subscribe();
         self.core.link.attach(handle, tokio::runtime::Handle::current());
+        for script in self.core.running() {
+            self.core.first_load(&script);
+        }
         let core = Arc::downgrade(&self.core);
         let task = tokio::spawn(async move {
             loop {

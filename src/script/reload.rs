@@ -139,9 +139,10 @@ impl Core {
                     }
                 }
                 let refused = std::mem::take(&mut *lock(&new.refused));
-                entry.shared = Some(new);
+                entry.shared = Some(Arc::clone(&new));
                 entry.error = None;
                 drop(entries);
+                self.first_load(&new);
                 retire(old.as_ref());
                 if !starting {
                     let what = match (known, &source.path) {
@@ -249,11 +250,35 @@ impl Core {
                 _ => old.report(&ScriptError::of(&old.label, "its \"unload\" handler did not end within its budget")),
             }
         }
+        // Before the node has started there is nothing that "load" observers could do: they run when it has.
+        if self.link.node().is_none() {
+            return Ok(new);
+        }
+        new.loaded.store(true, Ordering::Relaxed);
         match ask(&new, new.budgets.handler_ms, |slot| Job::Load { saved, slot }) {
             Some(Answer::Loaded(Ok(()))) => Ok(new),
             Some(Answer::Loaded(Err(error))) => give_up(error),
             _ => give_up(ScriptError::of(&new.label, "its \"load\" handler did not end within its budget")),
         }
+    }
+
+    /// Runs the `load` observers of a generation that was loaded before the node had started, once; before anything that
+    /// it is told from now on. Never waits. When one fails, the script ends as if it had not loaded.
+    pub(super) fn first_load(&self, script: &Arc<Shared>) {
+        let Some((_, runtime)) = self.link.node() else { return };
+        if script.loaded.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (slot, answer) = Slot::awaited();
+        script.expect(&slot, None);
+        script.inbox.push_urgent(Job::Load { saved: None, slot });
+        let script = Arc::clone(script);
+        runtime.spawn(async move {
+            if let Ok(Answer::Loaded(Err(error))) = answer.await {
+                script.report(&error);
+                script.end(ScriptState::Failed);
+            }
+        });
     }
 
     /// A command that another script has already.

@@ -1,7 +1,7 @@
 //! What a script's thread, the host and the watchdog share.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -187,6 +187,8 @@ pub(super) struct Shared {
     pub(super) kills: AtomicU64,
     pub(super) memory: AtomicUsize,
     pub(super) missed: AtomicU64,
+    /// Whether its `load` observers were run: before the node has started, they wait for it.
+    pub(super) loaded: AtomicBool,
     /// Permissions that it declared and was not granted.
     pub(super) refused: Mutex<Vec<String>>,
     waiting: Mutex<Vec<(Option<Instant>, Slot)>>,
@@ -223,6 +225,7 @@ impl Shared {
             kills: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
             missed: AtomicU64::new(0),
+            loaded: AtomicBool::new(false),
             refused: Mutex::default(),
             waiting: Mutex::default(),
             notices: Mutex::new(Bucket::new(ERROR_NOTICES.0, ERROR_NOTICES.1, Instant::now())),
