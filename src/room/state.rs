@@ -87,6 +87,15 @@ impl RoomState {
         self.missing.iter()
     }
 
+    /// Whether that message was here as one of those that the next ones follow: a head, or a sender's last. It may be
+    /// erased since.
+    #[must_use]
+    pub fn remembers(&self, id: &MsgId) -> bool {
+        self.prev.as_ref() == Some(id)
+            || self.heads.iter().any(|(_, head)| head == id)
+            || self.senders.values().any(|last| last.id == *id)
+    }
+
     /// Stops counting messages as missing that can't come any more, say because they expired everywhere.
     pub fn give_up(&mut self, id: &MsgId) {
         self.missing.remove(id);
