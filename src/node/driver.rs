@@ -38,6 +38,10 @@ const CLOCK_JUMP_MS: u64 = 5 * 60_000;
 /// How long nothing is pruned after the wall clock jumped, in milliseconds: it may jump back.
 const PRUNE_PAUSE_AFTER_JUMP_MS: u64 = 2 * 3_600_000;
 
+/// How long the links may take at the end to write what they have to write, in milliseconds: a little more than a
+/// transport gives a link that is closed.
+const STOP_FLUSH_MAX_MS: u64 = 1_500;
+
 /// What the handle asks of the driver.
 pub(super) enum Request {
     /// Load a chat's history.
@@ -140,6 +144,10 @@ impl Driver {
                 Wake::Housekeeping => self.keep_house().await,
             }
             self.carry_out().await;
+            // The request to stop finds no place in a full queue; that there is one is seen here.
+            if self.shared.stopping() {
+                break;
+            }
         }
         self.stop().await;
     }
@@ -288,6 +296,7 @@ impl Driver {
     }
 
     async fn load(&mut self, room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport>) {
+        let _ = self.vault.send(Command::Verify(room)).await;
         let new_before = self.standing(room).await.new;
         let load_id = self.state.next_token;
         self.state.next_token += 1;
@@ -355,7 +364,7 @@ impl Driver {
         }
         let watch = self.state.watch.get_or_insert(Watch {
             last: now,
-            prune_at: now.mono,
+            prune_at: now.mono + PRUNE_INTERVAL_MS,
             save_at: now.mono + SAVE_ADDRESSES_INTERVAL_MS,
         });
         let expected = watch.last.unix + (now.mono - watch.last.mono);
@@ -395,14 +404,37 @@ impl Driver {
     async fn stop(mut self) {
         self.carry_out().await;
         self.save_addresses().await;
+        let _ = self.vault.send(Command::Stop).await;
+        // The vault drops its end of the replies once everything is durable. What it acknowledged is flooded still.
+        while let Some(reply) = self.replies.recv().await {
+            self.reply(reply);
+            self.carry_out().await;
+        }
         for (link, scheme) in &self.state.schemes {
             if let Some(links) = self.links.get(scheme) {
                 links.close(*link);
             }
         }
-        let _ = self.vault.send(Command::Stop).await;
-        // The vault drops its end of the replies once everything is durable.
-        while self.replies.recv().await.is_some() {}
+        let _ = tokio::time::timeout(Duration::from_millis(STOP_FLUSH_MAX_MS), self.links_down()).await;
+    }
+
+    /// Until every link has written what it had to write, or has given up.
+    async fn links_down(&mut self) {
+        while !self.state.schemes.is_empty() {
+            match self.events.recv().await {
+                Some(LinkEvent::Down(link, _)) => {
+                    self.state.schemes.remove(&link);
+                    self.shared.peer_down(link);
+                }
+                Some(LinkEvent::Up(link, info)) => {
+                    if let Some(links) = self.links.get(info.remote.scheme()) {
+                        links.close(link);
+                    }
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
     }
 }
 

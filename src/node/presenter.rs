@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::api::{Event, Message, NoticeLevel};
@@ -13,6 +13,13 @@ use super::shared::Shared;
 
 /// How many messages may wait for their `receive` filters. Past it they are in the history, but not shown live.
 pub(super) const PRESENTER_QUEUE_MAX: usize = 65_536;
+
+/// How many of its places are kept for what isn't a message of others'.
+const PRESENTER_RESERVE: usize = 4_096;
+
+/// How long messages are still filtered and shown once the node has stopped, in milliseconds. Past it they are in the
+/// history, but not shown live.
+const PRESENT_AFTER_STOP_MS: u64 = 2_000;
 
 /// How long a gap must last before it is shown, in milliseconds: in a live flood a child often overtakes its parent.
 pub(super) const GAP_GRACE_MS: u64 = 2_000;
@@ -39,8 +46,32 @@ pub(super) struct Presenter {
 }
 
 impl Presenter {
-    /// Runs until the vault is gone and everything it handed over is shown.
-    pub(super) async fn run(mut self) {
+    /// Runs until the vault is gone and everything it handed over is shown, or until `vault_gone` and a while more: a
+    /// filter that takes its time can't keep a node from stopping.
+    pub(super) async fn run(mut self, vault_gone: oneshot::Receiver<()>) {
+        let patience = async {
+            let _ = vault_gone.await;
+            tokio::time::sleep(Duration::from_millis(PRESENT_AFTER_STOP_MS)).await;
+        };
+        let shared = Arc::clone(&self.shared);
+        let in_time = tokio::select! {
+            () = self.present() => true,
+            () = patience => false,
+        };
+        if in_time {
+            return;
+        }
+        while let Ok(shown) = self.queue.try_recv() {
+            match shown {
+                Shown::Sent(event) => shared.emit(event),
+                Shown::Message(message) if message.mine => shared.emit(Event::Message(message)),
+                Shown::Message(_) => shared.count("not_shown_live"),
+                Shown::Gap { .. } => {}
+            }
+        }
+    }
+
+    async fn present(&mut self) {
         let mut gaps: BTreeMap<Arc<str>, Gap> = BTreeMap::new();
         loop {
             let due = gaps.values().filter_map(|gap| gap.due).min();
@@ -94,7 +125,8 @@ pub(super) struct ToPresenter {
 
 impl ToPresenter {
     pub(super) fn show(&self, shown: Shown) {
-        if let Err(mpsc::error::TrySendError::Full(_)) = self.queue.try_send(shown) {
+        let others = matches!(&shown, Shown::Message(message) if !message.mine);
+        if others && self.queue.capacity() <= PRESENTER_RESERVE || self.queue.try_send(shown).is_err() {
             // Told once per backlog, not once per message.
             if self.shared.counters().get("not_shown_live").copied().unwrap_or(0) % 1_000 == 0 {
                 self.shared.notice(

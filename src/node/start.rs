@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use ed25519_dalek::SigningKey;
 use rumormill_api::{Cursor, Dedup, History, LinkEvent, Links, PeerAddr, Retention};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::announce::{Announcer, decode_addresses};
 use super::api::{ChatInfo, Event, Me, NoticeLevel};
@@ -172,11 +172,13 @@ impl Parts {
             shared: Arc::clone(&shared),
             state: DriverState::default(),
         };
-        let presenting = tokio::spawn(presenter.run());
+        let (vault_gone, told) = oneshot::channel();
+        let presenting = tokio::spawn(presenter.run(told));
         let keep = self.keep;
         let stopping = Arc::clone(&shared);
         tokio::spawn(async move {
             driver.run().await;
+            let _ = vault_gone.send(());
             // The vault has dropped its end: what it made durable is shown before the end is told.
             if let Err(error) = presenting.await {
                 tracing::error!(%error, "the presenter failed");

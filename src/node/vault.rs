@@ -22,8 +22,8 @@ use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
 use crate::proto::{Accepted, SessionId};
 use crate::room::{
-    Body, Identity, Keyring, MAX_TEXT_BYTES, NewMessage, Opened, Room, RoomKind, RoomState, SealError, StorageKey,
-    assemble, display_order, sanitize, sanitize_line,
+    Body, Identity, Keyring, MAX_TEXT_BYTES, NewMessage, Opened, Rank, Room, RoomKind, RoomState, SealError,
+    StorageKey, assemble, display_order, sanitize, sanitize_line,
 };
 
 /// How many commands may wait for the vault.
@@ -40,6 +40,9 @@ pub(super) const HISTORY_LIMIT_MAX: usize = 10_000;
 
 /// How many manifests wait for their chunks.
 const PENDING_MANIFESTS_MAX: usize = 1_024;
+
+/// How many damaged messages are remembered, so as not to show them again.
+const DAMAGED_MAX: usize = 65_536;
 
 /// Where the addresses of peers are kept over restarts.
 const ADDRESSES_KEY: &str = "addresses";
@@ -60,7 +63,9 @@ pub(super) enum Command {
     History(String, HistoryQuery, oneshot::Sender<Result<Vec<Message>, NodeError>>),
     /// How a chat stands.
     Standing(usize, oneshot::Sender<Standing>),
-    /// Remove what has expired.
+    /// Read a chat's archive through: what is damaged is forgotten, so that it is fetched again.
+    Verify(usize),
+    /// Remove what has expired, and erase the keys of what is gone: only by a clock that can be trusted.
     Prune(ExpiryHour),
     /// Keep the addresses of peers over restarts.
     SaveAddresses(Vec<u8>),
@@ -104,6 +109,17 @@ struct Batch {
     published: Vec<Published>,
     shown: Vec<Shown>,
     new: BTreeMap<usize, u64>,
+    /// The long messages that waited before this batch touched them.
+    waiting: Option<HashMap<MsgId, Waiting>>,
+}
+
+/// A long message whose chunks aren't all here.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    room: usize,
+    manifest: Opened,
+    synced: bool,
+    late: bool,
 }
 
 pub(super) struct Vault {
@@ -127,10 +143,16 @@ pub(super) struct Vault {
 pub(super) struct Progress {
     /// Accepted, but the store failed.
     retry: Vec<Accepted>,
+    retry_ids: HashSet<MsgId>,
+    retry_bytes: usize,
     /// Read by the driver, which then asks for a retry.
     retry_wanted: Arc<AtomicBool>,
     /// Long messages whose chunks aren't all here, by a chunk that is missing.
-    pending: HashMap<MsgId, (usize, Opened, bool)>,
+    pending: HashMap<MsgId, Waiting>,
+    /// Messages that were damaged: shown before, they aren't shown again when they come back.
+    damaged: HashSet<MsgId>,
+    /// The last message shown in each room, in the order of display: what waits longer than that is late.
+    newest: BTreeMap<usize, Rank>,
     new: BTreeMap<usize, u64>,
     failing: bool,
 }
@@ -144,6 +166,7 @@ impl Progress {
 impl Vault {
     /// Runs on its own thread until [`Command::Stop`], or until the node is gone.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.resume();
         while let Some(first) = commands.blocking_recv() {
             if !self.turn(first, &mut commands) {
                 return;
@@ -153,6 +176,7 @@ impl Vault {
 
     /// The same as a task, for nodes in virtual time (a paused clock doesn't wait for threads).
     pub(super) async fn run_inline(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.resume();
         while let Some(first) = commands.recv().await {
             if !self.turn(first, &mut commands) {
                 return;
@@ -163,10 +187,10 @@ impl Vault {
     /// One transaction: `first` and whatever waits behind it. `false` once stopped.
     fn turn(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
         let mut batch = Batch::default();
-        for accepted in std::mem::take(&mut self.progress.retry) {
-            self.accept(&mut batch, accepted);
+        // While the store fails, what waits for it is tried when the driver says so, not with every command.
+        if !self.progress.failing {
+            self.take_up_retries(&mut batch);
         }
-        self.progress.retry_wanted.store(false, Ordering::Release);
         let mut next = Some(first);
         let mut taken = 0;
         let mut running = true;
@@ -181,10 +205,15 @@ impl Vault {
 
     fn command(&mut self, batch: &mut Batch, command: Command) -> bool {
         match command {
+            Command::Accept(all) if self.progress.failing => {
+                all.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
+            }
             Command::Accept(all) => all.into_iter().for_each(|accepted| self.accept(batch, accepted)),
             Command::Publish(draft, reply) => self.publish(batch, &draft, reply),
             Command::Ask(id) => {
-                let known = batch.ids.contains(&id) || self.history.holds(&id).is_ok_and(|holding| holding.any());
+                let known = batch.ids.contains(&id)
+                    || self.progress.retry_ids.contains(&id)
+                    || self.history.holds(&id).is_ok_and(|holding| holding.any());
                 self.reply(Reply::Known(id, known));
             }
             Command::ListIds(session, shelf, range) => {
@@ -206,21 +235,130 @@ impl Vault {
                 self.commit(batch);
                 let _ = reply.send(self.standing(chat));
             }
+            Command::Verify(room) => {
+                self.commit(batch);
+                self.verify(room);
+            }
             Command::Prune(now) => {
                 self.commit(batch);
-                let pruned = self.history.prune(&self.retention, now);
-                if let Some(pruned) = self.noted(pruned) {
-                    tracing::debug!(?pruned, "pruned the history");
-                }
+                self.prune(now);
             }
             Command::SaveAddresses(addresses) => {
                 let value = self.storage.seal_state(ADDRESSES_KEY.as_bytes(), &addresses, &mut *self.entropy);
                 batch.entries.push(Entry::State { key: ADDRESSES_KEY.into(), value: Some(value.into()) });
             }
-            Command::Retry => {}
-            Command::Stop => return false,
+            Command::Retry => self.take_up_retries(batch),
+            Command::Stop => {
+                self.take_up_retries(batch);
+                return false;
+            }
         }
         true
+    }
+
+    fn take_up_retries(&mut self, batch: &mut Batch) {
+        let retries = std::mem::take(&mut self.progress.retry);
+        self.progress.retry_ids.clear();
+        self.progress.retry_bytes = 0;
+        self.progress.retry_wanted.store(false, Ordering::Release);
+        for accepted in retries {
+            self.accept(batch, accepted);
+        }
+    }
+
+    fn keep_for_retry(&mut self, accepted: Accepted) {
+        let bytes = self.progress.retry_bytes + accepted.envelope.len();
+        if bytes > RETRY_MAX_BYTES {
+            self.shared.count("store_overflow");
+        } else if self.progress.retry_ids.insert(accepted.id) {
+            self.progress.retry_bytes = bytes;
+            self.progress.retry.push(accepted);
+            self.progress.retry_wanted.store(true, Ordering::Release);
+        }
+    }
+
+    fn prune(&mut self, now: ExpiryHour) {
+        let pruned = self.history.prune(&self.retention, now);
+        if let Some(pruned) = self.noted(pruned) {
+            tracing::debug!(?pruned, "pruned the history");
+        }
+        let now_ms = self.clock.now().unix;
+        for room in self.keyring.rooms() {
+            // The config has the secret still; what this erases is every old key that was derived from it.
+            if room.ratchet(now_ms).is_some() {
+                tracing::debug!(room = ?room.tag(), "erased old keys");
+            }
+        }
+        self.give_up_what_nothing_follows();
+    }
+
+    /// In a room that forgets, a message counts as missing only as long as one that follows it is here.
+    fn give_up_what_nothing_follows(&mut self) {
+        let now = self.clock.now().unix;
+        for room in 0..self.keyring.rooms().len() {
+            if self.keyring.rooms()[room].kind() != RoomKind::Ephemeral || self.states[room].missing() == 0 {
+                continue;
+            }
+            let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+            let ids = self.history.ids(shelf, ExpiryRange::ALL);
+            let Some(ids) = self.noted(ids) else { continue };
+            let mut followed = HashSet::new();
+            for (_, id) in ids {
+                let Some(envelope) = self.fetch(shelf, &id) else { continue };
+                if let Ok(Some((_, opened))) = self.keyring.open(&envelope, now) {
+                    followed.extend(opened.dependencies().copied());
+                }
+            }
+            let gone: Vec<_> = self.states[room].missing_ids().filter(|id| !followed.contains(*id)).copied().collect();
+            let state = &mut self.states[room];
+            gone.iter().for_each(|id| state.give_up(id));
+            if !gone.is_empty() {
+                self.tell_missing(room);
+            }
+        }
+    }
+
+    fn tell_missing(&self, room: usize) {
+        let missing = self.states[room].missing();
+        self.shared.set_missing(room, missing);
+        self.presenter.show(Shown::Gap { chat: Arc::clone(&self.names[room]), missing });
+    }
+
+    fn verify(&mut self, room: usize) {
+        let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+        let ids = self.history.ids(shelf, ExpiryRange::ALL);
+        for (_, id) in self.noted(ids).unwrap_or_default() {
+            self.fetch(shelf, &id);
+        }
+    }
+
+    /// Takes up long messages again that waited for chunks when the node stopped.
+    fn resume(&mut self) {
+        let now = self.clock.now().unix;
+        for room in 0..self.keyring.rooms().len() {
+            if self.states[room].missing() == 0 {
+                continue;
+            }
+            let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+            let ids = self.history.ids(shelf, ExpiryRange::ALL);
+            for (_, id) in self.noted(ids).unwrap_or_default() {
+                let Some(envelope) = self.fetch(shelf, &id) else { continue };
+                let Ok(Some((_, manifest))) = self.keyring.open(&envelope, now) else { continue };
+                if let Some(chunk) = self.first_missing_chunk(room, &manifest, &|_| None) {
+                    let waiting = Waiting { room, manifest, synced: true, late: true };
+                    self.wait_for(chunk, waiting);
+                }
+            }
+        }
+    }
+
+    fn wait_for(&mut self, chunk: MsgId, waiting: Waiting) {
+        // Past the bound it is in the history, but not shown live.
+        if self.progress.pending.len() < PENDING_MANIFESTS_MAX {
+            self.progress.pending.insert(chunk, waiting);
+        } else {
+            self.shared.count("not_shown_live");
+        }
     }
 
     fn reply(&self, reply: Reply) {
@@ -250,7 +388,9 @@ impl Vault {
                 self.shared.count("damaged");
                 tracing::warn!(%error, "a damaged envelope is fetched again from peers");
                 let forgotten = self.history.forget(id);
-                self.noted(forgotten);
+                if self.noted(forgotten).is_some() && self.progress.damaged.len() < DAMAGED_MAX {
+                    self.progress.damaged.insert(*id);
+                }
                 None
             }
             result => self.noted(result).flatten(),
@@ -276,14 +416,27 @@ impl Vault {
     /// A message of one of the rooms: into its archive, its place among the others noted, and shown.
     fn take_in(&mut self, batch: &mut Batch, room: usize, opened: Opened, expiry: u32, envelope: Bytes, synced: bool) {
         let id = opened.id;
-        let history = &self.history;
-        if history.holds(&id).is_ok_and(|holding| holding.archive) {
+        if self.archived(&id) {
+            return;
+        }
+        let tag = self.keyring.rooms()[room].tag();
+        if self.progress.damaged.contains(&id) && !self.progress.pending.contains_key(&id) {
+            // It was here and shown; only its bytes come back.
+            batch.entries.push(Entry::Archive { id, room: tag, expiry, lamport: opened.lamport, envelope });
+            batch.archived.insert(id);
+            *batch.new.entry(room).or_default() += 1;
             return;
         }
         let state = &mut self.states[room];
-        batch.undo.entry(room).or_insert_with(|| state.clone());
-        let archived = &batch.archived;
-        let mut known = |id: &MsgId| archived.contains(id) || history.holds(id).is_ok_and(|holding| holding.archive);
+        let before = batch.undo.entry(room).or_insert_with(|| state.clone());
+        let (archived, history) = (&batch.archived, &self.history);
+        let forgets = self.keyring.rooms()[room].kind() == RoomKind::Ephemeral;
+        let mut known = |id: &MsgId| {
+            archived.contains(id)
+                || history.holds(id).is_ok_and(|holding| holding.archive)
+                // Where messages are erased, what was here and is gone is no gap.
+                || forgets && before.remembers(id)
+        };
         let noted = self.keyring.rooms()[room].note(state, &opened, self.clock.now().unix, &mut known);
         if noted.equivocation {
             self.shared.count("equivocation");
@@ -298,10 +451,10 @@ impl Vault {
                 ),
             );
         }
-        let tag = self.keyring.rooms()[room].tag();
         batch.entries.push(Entry::Archive { id, room: tag, expiry, lamport: opened.lamport, envelope });
         batch.archived.insert(id);
         *batch.new.entry(room).or_default() += 1;
+        let rank = (opened.lamport, id);
         let message = self.message(room, &opened, synced, noted.late, noted.missing_now, &|id| {
             batch.entries.iter().rev().find_map(|entry| match entry {
                 Entry::Archive { id: here, envelope, .. } if here == id => Some(envelope.clone()),
@@ -309,19 +462,38 @@ impl Vault {
             })
         });
         match message {
-            Some(message) => batch.shown.push(Shown::Message(message)),
-            None => self.wait_for_chunks(batch, room, opened, synced),
+            Some(message) => {
+                self.passed(room, rank);
+                batch.shown.push(Shown::Message(message));
+            }
+            None => {
+                self.wait_for_chunks(batch, Waiting { room, manifest: opened, synced, late: noted.late });
+            }
         }
     }
 
+    fn archived(&self, id: &MsgId) -> bool {
+        self.history.holds(id).is_ok_and(|holding| holding.archive)
+    }
+
+    /// A message is shown: what comes before it in the order of display is late from now on.
+    fn passed(&mut self, room: usize, rank: Rank) {
+        let newest = self.progress.newest.entry(room).or_insert(rank);
+        *newest = rank.max(*newest);
+    }
+
     /// A chunk completes a long message, or a manifest waits for its chunks.
-    fn wait_for_chunks(&mut self, batch: &mut Batch, room: usize, opened: Opened, synced: bool) {
-        let waiting = match &opened.body {
-            Body::Chunk { .. } => self.progress.pending.remove(&opened.id),
-            Body::Manifest { .. } => Some((room, opened, synced)),
+    fn wait_for_chunks(&mut self, batch: &mut Batch, new: Waiting) {
+        if batch.waiting.is_none() {
+            batch.waiting = Some(self.progress.pending.clone());
+        }
+        let waiting = match &new.manifest.body {
+            Body::Chunk { .. } => self.progress.pending.remove(&new.manifest.id),
+            Body::Manifest { .. } => Some(new),
             Body::Text(_) => None,
         };
-        let Some((room, manifest, synced)) = waiting else { return };
+        let Some(waiting) = waiting else { return };
+        let Waiting { room, ref manifest, synced, late } = waiting;
         let staged: HashMap<MsgId, Bytes> = batch
             .entries
             .iter()
@@ -331,12 +503,15 @@ impl Vault {
             })
             .collect();
         let look_up = |id: &MsgId| staged.get(id).cloned();
-        if let Some(message) = self.message(room, &manifest, synced, false, 0, &look_up) {
+        let rank = (manifest.lamport, manifest.id);
+        let late = late || self.progress.newest.get(&room).is_some_and(|newest| rank < *newest);
+        let here = |id: &MsgId| staged.contains_key(id) || self.archived(id);
+        let missing = manifest.dependencies().filter(|id| !here(id)).count();
+        if let Some(message) = self.message(room, manifest, synced, late, missing, &look_up) {
+            self.passed(room, rank);
             batch.shown.push(Shown::Message(message));
-        } else if let Some(missing) = self.first_missing_chunk(room, &manifest, &look_up)
-            && self.progress.pending.len() < PENDING_MANIFESTS_MAX
-        {
-            self.progress.pending.insert(missing, (room, manifest, synced));
+        } else if let Some(chunk) = self.first_missing_chunk(room, manifest, &look_up) {
+            self.wait_for(chunk, waiting);
         }
     }
 
@@ -442,6 +617,7 @@ impl Vault {
             shown = Some(piece.opened);
         }
         let Some(opened) = shown else { return };
+        self.passed(room, (opened.lamport, opened.id));
         let chat = Arc::clone(&self.names[room]);
         batch.shown.push(Shown::Sent(Event::Sent { chat: Arc::clone(&chat), id: opened.id }));
         batch.shown.push(Shown::Message(Message {
@@ -473,6 +649,9 @@ impl Vault {
         }
         match self.history.append(&batch.entries) {
             Ok(_) => {
+                batch.archived.iter().for_each(|id| {
+                    self.progress.damaged.remove(id);
+                });
                 if std::mem::take(&mut self.progress.failing) {
                     self.shared.notice(NoticeLevel::Info, "node", "the history works again");
                 }
@@ -500,8 +679,7 @@ impl Vault {
         for (room, before) in batch.undo {
             let missing = self.states[room].missing();
             if missing != before.missing() {
-                self.shared.set_missing(room, missing);
-                self.presenter.show(Shown::Gap { chat: Arc::clone(&self.names[room]), missing });
+                self.tell_missing(room);
             }
         }
     }
@@ -513,16 +691,10 @@ impl Vault {
         for (reply, ..) in batch.published {
             let _ = reply.send(Err(NodeError::Store(sentence.to_owned())));
         }
-        let mut bytes = 0;
-        for accepted in batch.accepted {
-            bytes += accepted.envelope.len();
-            if bytes <= RETRY_MAX_BYTES {
-                self.progress.retry.push(accepted);
-            } else {
-                self.shared.count("store_overflow");
-            }
+        if let Some(waiting) = batch.waiting {
+            self.progress.pending = waiting;
         }
-        self.progress.retry_wanted.store(!self.progress.retry.is_empty(), Ordering::Release);
+        batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
     }
 
     fn history(&mut self, chat: &str, query: HistoryQuery) -> Result<Vec<Message>, NodeError> {
@@ -558,10 +730,12 @@ impl Vault {
             opened.append(&mut found);
             found = opened;
         }
-        let here = |id: &MsgId| self.history.holds(id).is_ok_and(|holding| holding.archive);
+        let gaps: HashSet<_> = self.states[room].missing_ids().collect();
+        let forgets = self.keyring.rooms()[room].kind() == RoomKind::Ephemeral;
+        let misses = |id: &MsgId| if forgets { gaps.contains(id) } else { !self.archived(id) };
         let messages = display_order(&found).into_iter().filter_map(|at| {
             let opened = &found[at];
-            let missing = opened.dependencies().filter(|id| !here(id)).count();
+            let missing = opened.dependencies().filter(|id| misses(id)).count();
             self.message(room, opened, false, false, missing, &|_| None)
         });
         Ok(messages.collect())
