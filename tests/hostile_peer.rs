@@ -424,7 +424,7 @@ async fn a_provable_fault_closes_the_link_and_nothing_else() {
         ("second_hello", |hostile| vec![hostile.hello()]),
         ("peer_record_forged", |hostile| {
             let mut record =
-                PeerRecord::sign(&hostile.key, "memory:elsewhere".parse().unwrap(), node_support::START_MS / 1_000);
+                PeerRecord::sign(&hostile.key, "tcp:9.9.9.9:4000".parse().unwrap(), node_support::START_MS / 1_000);
             record.issued_at += 1;
             vec![Message::Peers(vec![record.encode()]).encode()]
         }),
@@ -457,6 +457,8 @@ async fn a_provable_fault_closes_the_link_and_nothing_else() {
         for frame in say(&hostile) {
             hostile.send(frame);
         }
+        // In a frame of its own: a message cut short would go on in the next one.
+        pass(Duration::from_millis(10)).await;
         assert!(!hostile.is_open().await, "{name} is a provable fault");
         assert_eq!(node.counted(name), before + 1, "{name}: {:?}", node.node.counters());
         // The others are no worse off.
