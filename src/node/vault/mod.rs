@@ -1,0 +1,373 @@
+//! The vault: the store, the rooms and their states, on a thread of their own.
+//!
+//! It turns what the engine accepted into durable records (group commit: everything that has piled up is one
+//! transaction), opens what this node can read, and answers questions. What is shown or acknowledged was durable
+//! before. The flood never waits for it, except when its bounded queue is full: then the node reads slower from its
+//! links, which slows its peers.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `mod` | commands, transactions, what a transaction's end or failure leads to |
+//! | `messages` | messages in and out |
+//! | `queries` | what the store is asked, by the user and at the start |
+//! | `upkeep` | pruning, gaps, damage, retries |
+
+mod messages;
+mod queries;
+mod upkeep;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use rumormill_api::{Entry, ErrorKind, ExpiryHour, ExpiryRange, History, MsgId, Result as ApiResult, Retention, Shelf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::api::{HistoryQuery, Message, NodeError, NoticeLevel};
+use super::clock::{Clock, Entropy};
+use super::ext::Draft;
+use super::presenter::{Shown, ToPresenter};
+use super::shared::Shared;
+use crate::proto::{Accepted, SessionId};
+use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
+use queries::state_key;
+pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen};
+
+/// How many commands may wait for the vault.
+pub(super) const VAULT_QUEUE_MAX: usize = 8_192;
+
+/// How many waiting commands one transaction takes in.
+const GROUP_COMMIT_MAX: usize = 1_024;
+
+/// How many bytes of envelopes wait for a failing store to come back. Past it they are left to reconciliation.
+const RETRY_MAX_BYTES: usize = 16 << 20;
+
+/// How many messages one query of a history returns at most.
+pub(super) const HISTORY_LIMIT_MAX: usize = 10_000;
+
+/// How many manifests wait for their chunks.
+const PENDING_MANIFESTS_MAX: usize = 1_024;
+
+/// How many damaged messages are remembered, so as not to show them again.
+const DAMAGED_MAX: usize = 65_536;
+
+/// Where the addresses of peers are kept over restarts.
+const ADDRESSES_KEY: &str = "addresses";
+
+/// What the vault is asked to do.
+pub(super) enum Command {
+    /// Keep, open and show these.
+    Accept(Vec<Accepted>),
+    /// Seal, keep, acknowledge, then flood.
+    Publish(Draft, oneshot::Sender<Result<MsgId, NodeError>>),
+    /// Has this id been here? Answered by [`Reply::Known`].
+    Ask(MsgId),
+    /// Answered by [`Reply::Ids`].
+    ListIds(SessionId, Shelf, ExpiryRange),
+    /// Answered by [`Reply::Fetched`].
+    Fetch(SessionId, Shelf, Vec<MsgId>),
+    /// A page of a chat's history.
+    History(String, HistoryQuery, oneshot::Sender<Result<Vec<Message>, NodeError>>),
+    /// How a chat stands.
+    Standing(usize, oneshot::Sender<Standing>),
+    /// Read a chat's archive through: what is damaged is forgotten, so that it is fetched again.
+    Verify(usize),
+    /// Remove what has expired, and erase the keys of what is gone: only by a clock that can be trusted.
+    Prune(ExpiryHour),
+    /// Keep the addresses of peers over restarts.
+    SaveAddresses(Vec<u8>),
+    /// Try again what a failing store didn't take.
+    Retry,
+    /// Make everything durable and end.
+    Stop,
+}
+
+/// What the vault answers the driver.
+pub(super) enum Reply {
+    Publish(Vec<Bytes>),
+    Known(MsgId, bool),
+    Ids(SessionId, Option<Vec<(ExpiryHour, MsgId)>>),
+    Fetched(SessionId, Vec<Bytes>),
+}
+
+/// How a chat stands.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Standing {
+    /// Messages of it that were new since the node started.
+    pub(super) new: u64,
+    /// Messages known to be missing.
+    pub(super) missing: u64,
+    /// When the oldest one here was said.
+    pub(super) oldest: Option<u64>,
+}
+
+/// A sealed message that waits to be durable: who is to be told, its id, its envelopes.
+type Published = (oneshot::Sender<Result<MsgId, NodeError>>, MsgId, Vec<Bytes>);
+
+/// What one transaction gathers.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<Entry>,
+    archived: HashSet<MsgId>,
+    ids: HashSet<MsgId>,
+    /// The states before this batch touched them.
+    undo: BTreeMap<usize, RoomState>,
+    accepted: Vec<Accepted>,
+    published: Vec<Published>,
+    shown: Vec<Shown>,
+    new: BTreeMap<usize, u64>,
+    /// The long messages that waited before this batch touched them.
+    waiting: Option<HashMap<MsgId, Waiting>>,
+}
+
+/// A long message whose chunks aren't all here.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    room: usize,
+    manifest: Opened,
+    synced: bool,
+    late: bool,
+}
+
+pub(super) struct Vault {
+    pub(super) history: Box<dyn History>,
+    pub(super) keyring: Keyring,
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) states: Vec<RoomState>,
+    pub(super) identity: Identity,
+    pub(super) storage: StorageKey,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Entropy,
+    pub(super) shared: Arc<Shared>,
+    pub(super) presenter: ToPresenter,
+    pub(super) replies: mpsc::UnboundedSender<Reply>,
+    pub(super) retention: Retention,
+    pub(super) progress: Progress,
+}
+
+/// What a vault has yet to finish, and what it has counted.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Accepted, but the store failed.
+    retry: Vec<Accepted>,
+    retry_ids: HashSet<MsgId>,
+    retry_bytes: usize,
+    /// Read by the driver, which then asks for a retry.
+    retry_wanted: Arc<AtomicBool>,
+    /// Long messages whose chunks aren't all here, by a chunk that is missing.
+    pending: HashMap<MsgId, Waiting>,
+    /// Messages that were damaged: shown before, they aren't shown again when they come back.
+    damaged: HashSet<MsgId>,
+    /// The last message shown in each room, in the order of display: what waits longer than that is late.
+    newest: BTreeMap<usize, Rank>,
+    new: BTreeMap<usize, u64>,
+    failing: bool,
+}
+
+impl Progress {
+    pub(super) fn new(retry_wanted: Arc<AtomicBool>) -> Self {
+        Self { retry_wanted, ..Self::default() }
+    }
+}
+
+impl Vault {
+    /// Runs on its own thread until [`Command::Stop`], or until the node is gone.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.resume();
+        while let Some(first) = commands.blocking_recv() {
+            if !self.turn(first, &mut commands) {
+                return;
+            }
+        }
+    }
+
+    /// The same as a task, for nodes in virtual time (a paused clock doesn't wait for threads).
+    pub(super) async fn run_inline(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.resume();
+        while let Some(first) = commands.recv().await {
+            if !self.turn(first, &mut commands) {
+                return;
+            }
+        }
+    }
+
+    /// One transaction: `first` and whatever waits behind it. `false` once stopped.
+    fn turn(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
+        let mut batch = Batch::default();
+        // While the store fails, what waits for it is tried when the driver says so, not with every command.
+        if !self.progress.failing {
+            self.take_up_retries(&mut batch);
+        }
+        let mut next = Some(first);
+        let mut taken = 0;
+        let mut running = true;
+        while let Some(command) = next {
+            running &= self.command(&mut batch, command);
+            taken += 1;
+            next = if taken < GROUP_COMMIT_MAX && running { commands.try_recv().ok() } else { None };
+        }
+        self.commit(&mut batch);
+        running
+    }
+
+    fn command(&mut self, batch: &mut Batch, command: Command) -> bool {
+        match command {
+            Command::Accept(all) if self.progress.failing => {
+                all.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
+            }
+            Command::Accept(all) => all.into_iter().for_each(|accepted| self.accept(batch, accepted)),
+            Command::Publish(draft, reply) => self.publish(batch, &draft, reply),
+            Command::Ask(id) => {
+                let known = batch.ids.contains(&id)
+                    || self.progress.retry_ids.contains(&id)
+                    || self.history.holds(&id).is_ok_and(|holding| holding.any());
+                self.reply(Reply::Known(id, known));
+            }
+            Command::ListIds(session, shelf, range) => {
+                self.commit(batch);
+                let ids = self.history.ids(shelf, range);
+                let ids = self.noted(ids);
+                self.reply(Reply::Ids(session, ids));
+            }
+            Command::Fetch(session, shelf, ids) => {
+                self.commit(batch);
+                let envelopes = ids.iter().filter_map(|id| self.fetch(shelf, id)).collect();
+                self.reply(Reply::Fetched(session, envelopes));
+            }
+            Command::History(chat, query, reply) => {
+                self.commit(batch);
+                let _ = reply.send(self.history(&chat, query));
+            }
+            Command::Standing(chat, reply) => {
+                self.commit(batch);
+                let _ = reply.send(self.standing(chat));
+            }
+            Command::Verify(room) => {
+                self.commit(batch);
+                self.verify(room);
+            }
+            Command::Prune(now) => {
+                self.commit(batch);
+                self.prune(now);
+            }
+            Command::SaveAddresses(addresses) => {
+                let value = self.storage.seal_state(ADDRESSES_KEY.as_bytes(), &addresses, &mut *self.entropy);
+                batch.entries.push(Entry::State { key: ADDRESSES_KEY.into(), value: Some(value.into()) });
+            }
+            Command::Retry => self.take_up_retries(batch),
+            Command::Stop => {
+                self.take_up_retries(batch);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn tell_missing(&self, room: usize) {
+        let missing = self.states[room].missing();
+        self.shared.set_missing(room, missing);
+        self.presenter.show(Shown::Gap { chat: Arc::clone(&self.names[room]), missing });
+    }
+
+    fn reply(&self, reply: Reply) {
+        // The driver is gone only when the node stops; then nobody needs the answer.
+        let _ = self.replies.send(reply);
+    }
+
+    /// Unwraps a store's answer; an error is told to the user once, until the store works again.
+    fn noted<T>(&mut self, result: ApiResult<T>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.shared.count("store_failed");
+                tracing::warn!(%error, "the history failed");
+                if !std::mem::replace(&mut self.progress.failing, true) {
+                    self.shared.notice(NoticeLevel::Error, "node", format!("the history can't be used now: {error}"));
+                }
+                None
+            }
+        }
+    }
+
+    fn fetch(&mut self, shelf: Shelf, id: &MsgId) -> Option<Bytes> {
+        match self.history.get(shelf, id) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                // Forgotten, it counts as missing, and the next reconciliation brings it back.
+                self.shared.count("damaged");
+                tracing::warn!(%error, "a damaged envelope is fetched again from peers");
+                let forgotten = self.history.forget(id);
+                if self.noted(forgotten).is_some() && self.progress.damaged.len() < DAMAGED_MAX {
+                    self.progress.damaged.insert(*id);
+                }
+                None
+            }
+            result => self.noted(result).flatten(),
+        }
+    }
+
+    fn archived(&self, id: &MsgId) -> bool {
+        self.history.holds(id).is_ok_and(|holding| holding.archive)
+    }
+
+    /// Makes the batch durable, then acknowledges and shows it; or takes it back.
+    fn commit(&mut self, batch: &mut Batch) {
+        let mut batch = std::mem::take(batch);
+        if batch.entries.is_empty() && batch.published.is_empty() {
+            return;
+        }
+        for room in batch.undo.keys() {
+            let tag = self.keyring.rooms()[*room].tag();
+            let value = self.states[*room].encode(&tag, &self.storage, &mut *self.entropy);
+            batch.entries.push(Entry::State { key: state_key(tag), value: Some(value.into()) });
+        }
+        match self.history.append(&batch.entries) {
+            Ok(_) => {
+                batch.archived.iter().for_each(|id| {
+                    self.progress.damaged.remove(id);
+                });
+                if std::mem::take(&mut self.progress.failing) {
+                    self.shared.notice(NoticeLevel::Info, "node", "the history works again");
+                }
+                self.acknowledge(batch);
+            }
+            Err(error) => {
+                let sentence = error.to_string();
+                self.noted::<()>(Err(error));
+                self.take_back(batch, &sentence);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, batch: Batch) {
+        for (room, new) in batch.new {
+            *self.progress.new.entry(room).or_default() += new;
+        }
+        for (reply, id, envelopes) in batch.published {
+            self.reply(Reply::Publish(envelopes));
+            let _ = reply.send(Ok(id));
+        }
+        for shown in batch.shown {
+            self.presenter.show(shown);
+        }
+        for (room, before) in batch.undo {
+            let missing = self.states[room].missing();
+            if missing != before.missing() {
+                self.tell_missing(room);
+            }
+        }
+    }
+
+    fn take_back(&mut self, batch: Batch, sentence: &str) {
+        for (room, before) in batch.undo {
+            self.states[room] = before;
+        }
+        for (reply, ..) in batch.published {
+            let _ = reply.send(Err(NodeError::Store(sentence.to_owned())));
+        }
+        if let Some(waiting) = batch.waiting {
+            self.progress.pending = waiting;
+        }
+        batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
+    }
+}

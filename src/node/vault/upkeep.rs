@@ -1,0 +1,103 @@
+//! What is done from time to time: pruning, giving up gaps, looking for damage, trying again what a failing store didn't
+//! take.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use rumormill_api::{ExpiryHour, ExpiryRange, Shelf};
+
+use super::{Batch, RETRY_MAX_BYTES, Vault, Waiting};
+use crate::proto::Accepted;
+use crate::room::RoomKind;
+
+impl Vault {
+    pub(super) fn prune(&mut self, now: ExpiryHour) {
+        let pruned = self.history.prune(&self.retention, now);
+        if let Some(pruned) = self.noted(pruned) {
+            tracing::debug!(?pruned, "pruned the history");
+        }
+        let now_ms = self.clock.now().unix;
+        for room in self.keyring.rooms() {
+            // The config has the secret still; what this erases is every old key that was derived from it.
+            if room.ratchet(now_ms).is_some() {
+                tracing::debug!(room = ?room.tag(), "erased old keys");
+            }
+        }
+        self.give_up_what_nothing_follows();
+    }
+
+    /// In a room that forgets, a message counts as missing only as long as one that follows it is here.
+    fn give_up_what_nothing_follows(&mut self) {
+        let now = self.clock.now().unix;
+        for room in 0..self.keyring.rooms().len() {
+            if self.keyring.rooms()[room].kind() != RoomKind::Ephemeral || self.states[room].missing() == 0 {
+                continue;
+            }
+            let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+            let ids = self.history.ids(shelf, ExpiryRange::ALL);
+            let Some(ids) = self.noted(ids) else { continue };
+            let mut followed = HashSet::new();
+            for (_, id) in ids {
+                let Some(envelope) = self.fetch(shelf, &id) else { continue };
+                if let Ok(Some((_, opened))) = self.keyring.open(&envelope, now) {
+                    followed.extend(opened.dependencies().copied());
+                }
+            }
+            let gone: Vec<_> = self.states[room].missing_ids().filter(|id| !followed.contains(*id)).copied().collect();
+            let state = &mut self.states[room];
+            gone.iter().for_each(|id| state.give_up(id));
+            if !gone.is_empty() {
+                self.tell_missing(room);
+            }
+        }
+    }
+
+    pub(super) fn verify(&mut self, room: usize) {
+        let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+        let ids = self.history.ids(shelf, ExpiryRange::ALL);
+        for (_, id) in self.noted(ids).unwrap_or_default() {
+            self.fetch(shelf, &id);
+        }
+    }
+
+    /// Takes up long messages again that waited for chunks when the node stopped.
+    pub(super) fn resume(&mut self) {
+        let now = self.clock.now().unix;
+        for room in 0..self.keyring.rooms().len() {
+            if self.states[room].missing() == 0 {
+                continue;
+            }
+            let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
+            let ids = self.history.ids(shelf, ExpiryRange::ALL);
+            for (_, id) in self.noted(ids).unwrap_or_default() {
+                let Some(envelope) = self.fetch(shelf, &id) else { continue };
+                let Ok(Some((_, manifest))) = self.keyring.open(&envelope, now) else { continue };
+                if let Some(chunk) = self.first_missing_chunk(room, &manifest, &|_| None) {
+                    let waiting = Waiting { room, manifest, synced: true, late: true };
+                    self.wait_for(chunk, waiting);
+                }
+            }
+        }
+    }
+
+    pub(super) fn take_up_retries(&mut self, batch: &mut Batch) {
+        let retries = std::mem::take(&mut self.progress.retry);
+        self.progress.retry_ids.clear();
+        self.progress.retry_bytes = 0;
+        self.progress.retry_wanted.store(false, Ordering::Release);
+        for accepted in retries {
+            self.accept(batch, accepted);
+        }
+    }
+
+    pub(super) fn keep_for_retry(&mut self, accepted: Accepted) {
+        let bytes = self.progress.retry_bytes + accepted.envelope.len();
+        if bytes > RETRY_MAX_BYTES {
+            self.shared.count("store_overflow");
+        } else if self.progress.retry_ids.insert(accepted.id) {
+            self.progress.retry_bytes = bytes;
+            self.progress.retry.push(accepted);
+            self.progress.retry_wanted.store(true, Ordering::Release);
+        }
+    }
+}
