@@ -41,6 +41,7 @@ pub(super) struct Link {
     pub(super) closing: bool,
     /// Its queue is full.
     pub(super) behind: bool,
+    pub(super) up_at: Millis,
     pub(super) heard_at: Millis,
     /// Envelopes that wait for the exact store.
     pub(super) pending: usize,
@@ -59,6 +60,7 @@ impl Link {
             probe,
             closing: false,
             behind: false,
+            up_at: now,
             heard_at: now,
             pending: 0,
             novel: Bucket::new(config.novel_bytes_per_s.saturating_mul(1_000), config.novel_burst_bytes, now),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use rumormill_api::{Dedup, Direction, LinkId, LinkInfo, MsgId, PeerAddr};
+use rumormill_api::{Dedup, Direction, LinkId, LinkInfo, Millis, MsgId, PeerAddr};
 
 use super::antientropy::{Recon, Start};
 use super::core::Core;
@@ -12,6 +12,9 @@ use super::rumor::{Heard, Rumors};
 use super::timers::Alarm;
 use super::wire::{Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, Message, RawMessage, link_key_to_x25519};
 use super::{Counters, EngineConfig, EngineEvent, Input, Now, Output, Timer};
+
+/// Two links to one peer that came up within this time may be the two ends' dials crossing, in milliseconds.
+const CROSSING_DIALS_MS: Millis = 10_000;
 
 /// One node's gossip engine.
 ///
@@ -227,32 +230,25 @@ impl<D: Dedup> Engine<D> {
         }
     }
 
-    /// Of several links to one peer one stays, and both ends choose the same: the one that the peer with the smaller key
-    /// dialled, and of several such the one with the smallest handshake hash. Returns whether it is this one.
+    /// Of two links to one peer one stays, and both ends choose the same: of two that came up at about the same time (the two
+    /// dialled each other) the one that the peer with the smaller key dialled, or the one with the smaller handshake
+    /// hash; else the newer one, for the older may be half-open. Returns whether it is this one.
     fn settle_duplicates(&mut self, link: LinkId, info: &LinkInfo) -> bool {
+        let other = self.core.ready_links().find(|(id, other)| *id != link && other.info.peer == info.peer);
+        let Some((other, older)) = other else { return true };
         let own_smaller = self.core.config.own < info.peer;
         let rank = |info: &LinkInfo| {
             let own_dialled = matches!(info.direction, Direction::Outgoing(_));
             (own_dialled != own_smaller, info.handshake_hash)
         };
-        let mut same: Vec<_> = self
-            .core
-            .ready_links()
-            .filter(|(_, other)| other.info.peer == info.peer)
-            .map(|(id, other)| (rank(&other.info), id))
-            .collect();
-        same.sort_unstable();
-        let kept = same.first().is_none_or(|(_, id)| *id == link);
-        for (_, loser) in same.into_iter().skip(1) {
-            self.core.counters.duplicate_link += 1;
-            if loser == link {
-                // Never shown as up.
-                if let Some(state) = self.core.links.get_mut(&loser) {
-                    state.probe = true;
-                }
-            }
-            self.core.close(loser, ByeReason::Duplicate);
+        let at_once = self.core.now.mono.saturating_sub(older.up_at) <= CROSSING_DIALS_MS;
+        let kept = !at_once || rank(info) < rank(&older.info);
+        self.core.counters.duplicate_link += 1;
+        if !kept && let Some(state) = self.core.links.get_mut(&link) {
+            // Never shown as up.
+            state.probe = true;
         }
+        self.core.close(if kept { other } else { link }, ByeReason::Duplicate);
         kept
     }
 

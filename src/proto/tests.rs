@@ -407,6 +407,21 @@ fn both_ends_keep_the_same_one_of_two_links() {
 }
 
 #[test]
+fn a_peer_that_comes_back_takes_the_place_of_its_half_open_link() {
+    for (old, new) in [(10, 20), (20, 10)] {
+        for outgoing in [false, true] {
+            let mut hand = Hand::new(config());
+            hand.ready(old, 2, outgoing);
+            hand.pass(10_001);
+            hand.up(new, 2, outgoing);
+            let outputs = hand.say(new, &Message::Hello(hello(2)));
+            assert!(closes(&outputs, old));
+            assert_eq!(hand.engine.links().map(|(id, _)| id).collect::<Vec<_>>(), [LinkId(new)]);
+        }
+    }
+}
+
+#[test]
 fn links_to_oneself_and_too_many_are_closed() {
     let mut hand = Hand::new(EngineConfig { max_links: 2, ..config() });
     assert!(closes(&hand.up(5, 1, true), 5));

@@ -1,6 +1,6 @@
 //! Small things that simulations and tests need.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use rumormill_api::{Dedup, ExpiryHour, Header, Millis, MsgId, Seen};
 
@@ -8,7 +8,7 @@ use crate::proto::wire::{ENVELOPE_OVERHEAD_BYTES, ENVELOPE_VERSION, Envelope};
 
 /// A dedup that is always right and forgets nothing.
 #[derive(Clone, Debug, Default)]
-pub struct ExactDedup(BTreeSet<MsgId>);
+pub struct ExactDedup(HashSet<MsgId>);
 
 impl Dedup for ExactDedup {
     fn check_and_insert(&mut self, id: &MsgId, _now: Millis) -> Seen {

@@ -11,8 +11,7 @@ mod kit;
 mod network;
 mod totals;
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
@@ -23,7 +22,7 @@ use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr
 pub use kit::{AlwaysMaybe, ExactDedup, envelope};
 pub use totals::{Spread, Totals};
 
-use super::{Engine, EngineConfig, EngineEvent, Input, Now, PeerRecord, RoomProof, Scope, SessionId, Timer};
+use super::{Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer};
 
 /// The virtual start, in milliseconds since the Unix epoch: the beginning of an hour.
 pub const START_UNIX_MS: Millis = 500_000 * 3_600_000;
@@ -113,48 +112,26 @@ struct Node<D: Dedup> {
     dials: Vec<(Millis, PeerAddr)>,
 }
 
+/// Kept small: there are millions of them.
 enum Event {
-    Input(usize, u32, Input),
+    Input(usize, u32, Box<Input>),
     /// A frame arrives at a link that may be gone by then.
     Frame(usize, LinkId, Bytes),
     Down(usize, LinkId),
-    Up {
-        dialler: usize,
-        listener: usize,
-        addr: PeerAddr,
-        latency: Millis,
-        lives: (u32, u32),
-    },
-    Ask(usize, u32, MsgId),
-    List(usize, u32, SessionId, rumormill_api::Shelf, rumormill_api::ExpiryRange),
-    Fetch(usize, u32, SessionId, rumormill_api::Shelf, Vec<MsgId>),
+    Up(Box<Handshake>),
+    /// A node's store answers what its engine asked.
+    Store(usize, u32, Box<Output>),
     Timer(usize, u32, Timer),
 }
 
-struct Scheduled {
-    at: Millis,
-    sequence: u64,
-    event: Event,
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
+/// A dial that has reached someone.
+struct Handshake {
+    dialler: usize,
+    listener: usize,
+    addr: PeerAddr,
+    latency: Millis,
+    /// The two's lives when it began.
+    lives: (u32, u32),
 }
 
 /// A message of the simulation.
@@ -171,9 +148,9 @@ pub struct Sim<D: Dedup> {
     make_dedup: Box<dyn Fn(usize) -> D>,
     nodes: Vec<Node<D>>,
     by_addr: BTreeMap<PeerAddr, usize>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    /// By time, and by sequence at each time: cheaper than a heap, since times are whole milliseconds.
+    queue: BTreeMap<Millis, VecDeque<Event>>,
     now: Millis,
-    sequence: u64,
     rng: ChaCha8Rng,
     /// The sides of a partition; empty without one.
     sides: Vec<u8>,
@@ -191,9 +168,8 @@ impl<D: Dedup> Sim<D> {
             make_dedup: Box::new(make_dedup),
             nodes: Vec::new(),
             by_addr: BTreeMap::new(),
-            queue: BinaryHeap::new(),
+            queue: BTreeMap::new(),
             now: 0,
-            sequence: 0,
             sides: Vec::new(),
             published: BTreeMap::new(),
             next_message: 0,

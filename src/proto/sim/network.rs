@@ -1,12 +1,10 @@
 //! What happens in a simulation: events, and what engines' outputs lead to.
 
-use std::cmp::Reverse;
-
 use bytes::Bytes;
 use rand_core::Rng;
 use rumormill_api::{Dedup, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, PeerAddr, Shelf};
 
-use super::{Behaviour, End, Event, Scheduled, Sim, Stored};
+use super::{Behaviour, End, Event, Handshake, Sim, Stored};
 use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope, Kind};
 use crate::proto::{Accepted, Input, Output};
 
@@ -19,10 +17,14 @@ impl<D: Dedup> Sim<D> {
     /// Lets virtual time pass.
     pub fn run_for(&mut self, span: Millis) {
         let until = self.now + span;
-        while self.queue.peek().is_some_and(|Reverse(next)| next.at <= until) {
-            let Some(Reverse(next)) = self.queue.pop() else { break };
-            self.now = next.at;
-            self.happen(next.event);
+        while let Some(mut next) = self.queue.first_entry().filter(|next| *next.key() <= until) {
+            let at = *next.key();
+            let Some(event) = next.get_mut().pop_front() else {
+                next.remove();
+                continue;
+            };
+            self.now = at;
+            self.happen(event);
         }
         self.now = until;
     }
@@ -42,8 +44,7 @@ impl<D: Dedup> Sim<D> {
     }
 
     pub(super) fn schedule(&mut self, at: Millis, event: Event) {
-        self.sequence += 1;
-        self.queue.push(Reverse(Scheduled { at, sequence: self.sequence, event }));
+        self.queue.entry(at).or_default().push_back(event);
     }
 
     fn alive(&self, number: usize, life: u32) -> bool {
@@ -56,7 +57,7 @@ impl<D: Dedup> Sim<D> {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Input(number, life, input) if self.alive(number, life) => self.input(number, input),
+            Event::Input(number, life, input) if self.alive(number, life) => self.input(number, *input),
             Event::Timer(number, life, timer) if self.alive(number, life) => self.input(number, Input::Timer(timer)),
             Event::Frame(number, link, bytes) if self.nodes[number].links.contains_key(&link) => {
                 self.input(number, Input::Batch(link, bytes));
@@ -65,23 +66,24 @@ impl<D: Dedup> Sim<D> {
                 self.nodes[number].links.remove(&link);
                 self.input(number, Input::LinkDown(link));
             }
-            Event::Up { dialler, listener, addr, latency, lives } => {
-                self.up(dialler, listener, addr, latency, lives);
-            }
-            Event::Ask(number, life, id) if self.alive(number, life) => {
-                let known = self.nodes[number].window.contains_key(&id);
-                self.input(number, Input::Known { id, known });
-            }
-            Event::List(number, life, session, shelf, range) if self.alive(number, life) => {
-                let ids = self.list(number, shelf, range);
-                self.input(number, Input::Ids(session, Some(ids)));
-            }
-            Event::Fetch(number, life, session, shelf, ids) if self.alive(number, life) => {
-                let found = ids.iter().filter_map(|id| self.stored(number, shelf, id)).collect();
-                self.input(number, Input::Fetched(session, found));
-            }
+            Event::Up(handshake) => self.up(*handshake),
+            Event::Store(number, life, asked) if self.alive(number, life) => self.answer(number, *asked),
             _ => {}
         }
+    }
+
+    /// The store's answer to what an engine asked.
+    fn answer(&mut self, number: usize, asked: Output) {
+        let input = match asked {
+            Output::Ask(id) => Input::Known { id, known: self.nodes[number].window.contains_key(&id) },
+            Output::ListIds(session, shelf, range) => Input::Ids(session, Some(self.list(number, shelf, range))),
+            Output::Fetch(session, shelf, ids) => {
+                let found = ids.iter().filter_map(|id| self.stored(number, shelf, id)).collect();
+                Input::Fetched(session, found)
+            }
+            _ => return,
+        };
+        self.input(number, input);
     }
 
     fn list(&self, number: usize, shelf: Shelf, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
@@ -125,7 +127,7 @@ impl<D: Dedup> Sim<D> {
         new
     }
 
-    fn up(&mut self, dialler: usize, listener: usize, addr: PeerAddr, latency: Millis, lives: (u32, u32)) {
+    fn up(&mut self, Handshake { dialler, listener, addr, latency, lives }: Handshake) {
         if !self.alive(dialler, lives.0) {
             return;
         }
@@ -180,12 +182,8 @@ impl<D: Dedup> Sim<D> {
                 }
             }
             Output::Accept(accepted) => self.accept(number, &accepted),
-            Output::Ask(id) => self.schedule(soon, Event::Ask(number, life, id)),
-            Output::ListIds(session, shelf, range) => {
-                self.schedule(soon, Event::List(number, life, session, shelf, range));
-            }
-            Output::Fetch(session, shelf, ids) => {
-                self.schedule(soon, Event::Fetch(number, life, session, shelf, ids));
+            asked @ (Output::Ask(_) | Output::ListIds(..) | Output::Fetch(..)) => {
+                self.schedule(soon, Event::Store(number, life, Box::new(asked)));
             }
             Output::SetTimer(timer, at) => self.schedule(at.max(self.now), Event::Timer(number, life, timer)),
             Output::Event(event) => self.nodes[number].events.push(event),
@@ -225,12 +223,15 @@ impl<D: Dedup> Sim<D> {
             .copied()
             .filter(|other| self.nodes[*other].engine.is_some() && !self.split(number, *other));
         let Some(listener) = reachable else {
-            return self.schedule(now + DIAL_TIMEOUT_MS, Event::Input(number, life, Input::DialFailed(addr)));
+            return self.schedule(now + DIAL_TIMEOUT_MS, Event::Input(number, life, Box::new(Input::DialFailed(addr))));
         };
         let (low, high) = self.config.latency;
         let latency = low + self.rng.next_u64() % (high - low + 1);
         let lives = (life, self.nodes[listener].life);
-        self.schedule(now + 3 * latency, Event::Up { dialler: number, listener, addr, latency, lives });
+        self.schedule(
+            now + 3 * latency,
+            Event::Up(Box::new(Handshake { dialler: number, listener, addr, latency, lives })),
+        );
     }
 
     fn accept(&mut self, number: usize, accepted: &Accepted) {
