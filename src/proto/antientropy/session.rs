@@ -206,6 +206,6 @@ fn note(into: &mut BTreeSet<SaltedId>, ids: Vec<Id>) -> bool {
 
 /// An id as a session speaks of it. The fingerprints that are compared are sums: with ids that nobody can predict, none can be
 /// made to collide.
-fn salted(salt: &[u8; SALT_BYTES], id: &MsgId) -> SaltedId {
+pub(super) fn salted(salt: &[u8; SALT_BYTES], id: &MsgId) -> SaltedId {
     *blake3::keyed_hash(salt, &id.0).as_bytes()
 }
