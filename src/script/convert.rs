@@ -5,9 +5,9 @@ use mlua::{MultiValue, Value};
 use super::api;
 use super::job::{EventData, FilterAnswer};
 use super::sandbox::{first, type_name};
-use super::sanitize;
 use super::shared::{EventKind, HandlerSpec, Shared};
 use crate::node::CommandResult;
+use crate::room::{sanitize, sanitize_line};
 
 /// Longest reason of a filter and longest answer of a command, in bytes.
 const ANSWER_MAX_BYTES: usize = 4_096;
@@ -42,7 +42,7 @@ pub(super) fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Resu
         Value::Nil => Ok(FilterAnswer::Pass),
         Value::Boolean(false) => {
             let reason = match values.get(1) {
-                Some(Value::String(reason)) => sanitize::line(&reason.to_string_lossy(), ANSWER_MAX_BYTES),
+                Some(Value::String(reason)) => clean_line(&reason.to_string_lossy(), ANSWER_MAX_BYTES),
                 _ => "a filter dropped it".to_owned(),
             };
             Ok(FilterAnswer::Drop(reason))
@@ -66,7 +66,7 @@ pub(super) fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Resu
 /// What a command returned: `ok, text`; false alone shows the usage.
 pub(super) fn command_result(values: &MultiValue, usage: String) -> CommandResult {
     let text = match values.get(1) {
-        Some(Value::String(text)) => Some(sanitize::text(&text.to_string_lossy(), ANSWER_MAX_BYTES)),
+        Some(Value::String(text)) => Some(clean_text(&text.to_string_lossy(), ANSWER_MAX_BYTES)),
         _ => None,
     };
     match (first(values), text) {
@@ -91,5 +91,32 @@ pub(super) fn refused(refusal: api::Refusal) -> mlua::Error {
     match refusal {
         api::Refusal::Say(reason) => mlua::Error::runtime(reason),
         api::Refusal::Lua(error) => error,
+    }
+}
+
+/// A text that a script shows or changes, made fit for a terminal and cut to `max` bytes.
+pub(super) fn clean_text(raw: &str, max: usize) -> String {
+    cut(sanitize(raw).into_owned(), max)
+}
+
+/// The same on one line.
+pub(super) fn clean_line(raw: &str, max: usize) -> String {
+    cut(sanitize_line(raw).into_owned(), max)
+}
+
+fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cleaned_and_cut_between_characters() {
+        assert_eq!(clean_text("a\x1b[31mb\u{9b}c\u{202e}d\ne\tf", 100), "a[31mbcd\ne f");
+        assert_eq!(clean_line("a\nb", 100), "a b");
+        assert_eq!(clean_text("äää", 5), "ää");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::sanitize;
+use super::convert::clean_text;
 
 /// Longest reason that is kept, in bytes.
 pub(super) const REASON_MAX_BYTES: usize = 1_024;
@@ -32,7 +32,7 @@ impl std::error::Error for ScriptError {}
 impl ScriptError {
     /// An error that belongs to no line.
     pub(super) fn of(file: &str, reason: &str) -> Self {
-        Self { file: file.to_owned(), line: None, reason: sanitize::text(reason, REASON_MAX_BYTES) }
+        Self { file: file.to_owned(), line: None, reason: clean_text(reason, REASON_MAX_BYTES) }
     }
 
     /// What Lua reported, with the location taken out of its text or its traceback.

@@ -10,11 +10,11 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::config::{Budgets, HostConfig};
 use super::convert;
+use super::convert::clean_text;
 use super::job::{Answer, EventData, FilterAnswer, Job, Slot, Subject};
 use super::line::{self, Found};
 use super::meter::{WALL_GRACE_MS, lock};
 use super::reload::Entry;
-use super::sanitize;
 use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
 use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
@@ -380,7 +380,7 @@ impl Hooks for Host {
             for (script, spec) in self.core.filters(EventKind::Send, &draft.chat) {
                 match self.core.ask(&script, &spec, Subject::Send(draft.clone())).await {
                     FilterAnswer::Pass => {}
-                    FilterAnswer::Replace(text) => draft.text = sanitize::text(&text, FILTERED_TEXT_MAX_BYTES),
+                    FilterAnswer::Replace(text) => draft.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
                     FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
                 }
             }
@@ -393,7 +393,7 @@ impl Hooks for Host {
             for (script, spec) in self.core.filters(EventKind::Receive, &message.chat) {
                 match self.core.ask(&script, &spec, Subject::Receive(message.clone())).await {
                     FilterAnswer::Pass => {}
-                    FilterAnswer::Replace(text) => message.text = sanitize::text(&text, FILTERED_TEXT_MAX_BYTES),
+                    FilterAnswer::Replace(text) => message.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
                     FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
                 }
             }

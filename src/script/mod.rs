@@ -30,7 +30,6 @@ mod meter;
 mod reload;
 mod require;
 mod sandbox;
-mod sanitize;
 mod shared;
 mod source;
 mod watch;

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use rumormill_api::Millis;
 
 use super::render::{Item, Render, skipped};
-use super::{sanitize, time};
+use super::time;
 use crate::node::{Event, Message, NoticeLevel, PeerInfo, UiAction};
-use crate::room::PersonId;
+use crate::room::{PersonId, sanitize, sanitize_line};
 
 /// What continues a text of several lines.
 const INDENT: &str = "\n    ";
@@ -31,17 +31,17 @@ impl Render for Human {
             }
             Item::Skipped(events) => self.aside(&skipped(*events), out),
             Item::Action(UiAction::Print(text)) | Item::Info(text) => {
-                out.push_str(&sanitize::text(text));
+                out.push_str(&sanitize(text));
                 out.push('\n');
             }
-            Item::Action(UiAction::Open(chat)) => self.aside(&format!("{} is open", sanitize::line(chat)), out),
+            Item::Action(UiAction::Open(chat)) => self.aside(&format!("{} is open", sanitize_line(chat)), out),
             Item::Action(UiAction::History(chat, messages)) => {
                 let count = match messages.len() {
                     0 => "nothing yet".to_owned(),
                     1 => "1 message".to_owned(),
                     count => format!("{count} messages"),
                 };
-                self.aside(&format!("history of {}: {count}", sanitize::line(chat)), out);
+                self.aside(&format!("history of {}: {count}", sanitize_line(chat)), out);
                 for message in messages {
                     self.message(message, out);
                 }
@@ -56,17 +56,17 @@ impl Human {
     fn message(&self, message: &Message, out: &mut String) {
         if message.missing > 0 {
             self.aside(
-                &format!("{} missing in {} before this", messages(message.missing), sanitize::line(&message.chat)),
+                &format!("{} missing in {} before this", messages(message.missing), sanitize_line(&message.chat)),
                 out,
             );
         }
         let when = time::short(message.time, (self.now)());
-        let chat = sanitize::line(&message.chat);
-        let who = format!("{}#{}", sanitize::line(&message.from.nick), message.from.id.fingerprint());
+        let chat = sanitize_line(&message.chat);
+        let who = format!("{}#{}", sanitize_line(&message.from.nick), message.from.id.fingerprint());
         let who = if self.color { format!("\u{1b}[{}m{who}\u{1b}[0m", color(&message.from.id)) } else { who };
         let bot = if message.bot { " (bot)" } else { "" };
         let late = if message.late { " (late)" } else { "" };
-        let text = sanitize::text(&message.text).replace('\n', INDENT);
+        let text = sanitize(&message.text).replace('\n', INDENT);
         // Writing to a String can't fail.
         let _ = writeln!(out, "{when} [{chat}] {who}{bot}{late}: {text}");
     }
@@ -80,15 +80,15 @@ impl Human {
             }
             Event::PeerUp(peer) => format!("linked {}", link(peer)),
             Event::PeerDown(peer) => format!("link lost {}", link(peer)),
-            Event::Gap { chat, missing: 0 } => format!("{}: nothing is missing any more", sanitize::line(chat)),
-            Event::Gap { chat, missing } => format!("{}: {} missing", sanitize::line(chat), messages(*missing)),
+            Event::Gap { chat, missing: 0 } => format!("{}: nothing is missing any more", sanitize_line(chat)),
+            Event::Gap { chat, missing } => format!("{}: {} missing", sanitize_line(chat), messages(*missing)),
             Event::Notice { level, source, text } => {
                 let level = match level {
                     NoticeLevel::Info => "",
                     NoticeLevel::Warning => "warning: ",
                     NoticeLevel::Error => "error: ",
                 };
-                format!("{level}{}: {}", sanitize::line(source), sanitize::text(text))
+                format!("{level}{}: {}", sanitize_line(source), sanitize(text))
             }
             Event::Stopped => "stopped; everything sent is saved".to_owned(),
             _ => return None,
@@ -97,7 +97,7 @@ impl Human {
 
     /// A line that isn't a message.
     fn aside(&self, text: &str, out: &mut String) {
-        let text = sanitize::text(text).replace('\n', INDENT);
+        let text = sanitize(text).replace('\n', INDENT);
         let (dim, reset) = if self.color { ("\u{1b}[2m", "\u{1b}[0m") } else { ("", "") };
         let _ = writeln!(out, "{dim}-- {text}{reset}");
     }
@@ -109,7 +109,7 @@ fn messages(count: usize) -> String {
 
 fn link(peer: &PeerInfo) -> String {
     let direction = if peer.outgoing { "to" } else { "from" };
-    format!("{direction} {} ({})", peer.addr, sanitize::line(&peer.fingerprint))
+    format!("{direction} {} ({})", peer.addr, sanitize_line(&peer.fingerprint))
 }
 
 /// The colour of a person: from the key, so that a borrowed nick doesn't look the same.

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::plain::level_name;
 use super::render::{Item, Render, skipped};
-use super::sanitize;
 use crate::node::{Event, Message, PeerInfo, UiAction};
+use crate::room::{sanitize, sanitize_line};
 
 pub(super) struct Json;
 
@@ -27,7 +27,7 @@ impl Render for Json {
             out.push_str(&value.to_string());
             out.push('\n');
         };
-        let notice = |level: &str, source: &str, text: &str| json!({"event": "notice", "level": level, "source": sanitize::line(source), "text": sanitize::text(text)});
+        let notice = |level: &str, source: &str, text: &str| json!({"event": "notice", "level": level, "source": sanitize_line(source), "text": sanitize(text)});
         match item {
             Item::Event(event) => match event {
                 Event::Ready { listen } => object(json!({"event": "ready", "listen": listen})),
@@ -49,7 +49,7 @@ impl Render for Json {
                 }
             }
             Item::Action(UiAction::Quit) => {}
-            Item::Error(text) => object(json!({"event": "error", "text": sanitize::text(text)})),
+            Item::Error(text) => object(json!({"event": "error", "text": sanitize(text)})),
         }
     }
 }
@@ -58,9 +58,9 @@ fn message_object(event: &str, message: &Message) -> Value {
     json!({
         "event": event,
         "chat": &*message.chat,
-        "from": sanitize::line(&message.from.nick),
+        "from": sanitize_line(&message.from.nick),
         "from_id": message.from.id.to_string(),
-        "text": sanitize::text(&message.text),
+        "text": sanitize(&message.text),
         "id": message.id.to_string(),
         "time": message.time,
         "mine": message.mine,
@@ -73,7 +73,7 @@ fn message_object(event: &str, message: &Message) -> Value {
 }
 
 fn peer_object(event: &str, peer: &PeerInfo) -> Value {
-    json!({"event": event, "addr": peer.addr.as_str(), "outgoing": peer.outgoing, "fingerprint": sanitize::line(&peer.fingerprint)})
+    json!({"event": event, "addr": peer.addr.as_str(), "outgoing": peer.outgoing, "fingerprint": sanitize_line(&peer.fingerprint)})
 }
 
 #[cfg(test)]

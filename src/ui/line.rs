@@ -27,8 +27,9 @@ use super::output::Output;
 use super::render::{self, Item};
 use super::session::{After, Session};
 use super::stream::Screen;
-use super::{Frontend, UiError, UiOptions, sanitize};
+use super::{Frontend, UiError, UiOptions};
 use crate::node::{CommandInfo, Commands, Event, Handle, Place};
+use crate::room::{sanitize, sanitize_line};
 
 /// How many typed lines are remembered.
 pub const TYPED_LINES_MAX: usize = 1_000;
@@ -105,7 +106,17 @@ pub(super) async fn run(
     let (asks, typed, output) = started.inspect_err(|_| session.handle().shutdown())?;
     let render = render::of(Frontend::Line, options.color, options.now);
     let screen = Screen::new(render, output, &session);
-    let mut line = Line { session, shared, asks, screen, items, under_way: None, draft: String::new(), progress: None };
+    let mut line = Line {
+        session,
+        shared,
+        asks,
+        screen,
+        items,
+        under_way: None,
+        draft: String::new(),
+        progress: None,
+        interrupted: false,
+    };
     line.serve(typed, events).await;
     line.shared.set_reading(false);
     line.screen.finish().await;
@@ -127,6 +138,8 @@ struct Line {
     draft: String,
     /// When progress was shown last.
     progress: Option<tokio::time::Instant>,
+    /// Ctrl+C was pressed while no line was being edited: the next prompt obeys it.
+    interrupted: bool,
 }
 
 impl Line {
@@ -135,6 +148,7 @@ impl Line {
         let hello =
             format!("You are {}#{}. Ctrl+C opens the menu, /help lists the commands.", me.nick, me.id.fingerprint());
         self.screen.show(&Item::Info(hello)).await;
+        let mut interrupts = Interrupts::listen();
         self.ask();
         loop {
             tokio::select! {
@@ -148,8 +162,12 @@ impl Line {
                     while let Ok(item) = self.items.try_recv() {
                         self.screen.show(&item).await;
                     }
+                    if std::mem::take(&mut self.interrupted) {
+                        self.interrupt().await;
+                    }
                     self.ask();
                 }
+                () = interrupts.next() => self.interrupted = self.under_way.is_some(),
                 Some(typed) = typed.recv() => self.typed(typed).await,
                 event = events.recv() => match event {
                     Ok(Event::Stopped) | Err(RecvError::Closed) => break,
@@ -184,14 +202,11 @@ impl Line {
     async fn typed(&mut self, typed: Typed) {
         let menu = self.shared.state().menu;
         match typed {
-            Typed::Interrupt if menu => {
-                self.leave_menu();
-                self.ask();
-            }
             Typed::Interrupt => {
-                self.draft = std::mem::take(&mut self.shared.state().line);
-                self.shared.state().menu = true;
-                self.screen.show(&Item::Info(menu_text(&self.session.commands().list()))).await;
+                if !menu {
+                    self.draft = std::mem::take(&mut self.shared.state().line);
+                }
+                self.interrupt().await;
                 self.ask();
             }
             Typed::Line(line) if line.len() > INPUT_LINE_MAX_BYTES => {
@@ -215,6 +230,15 @@ impl Line {
         }
     }
 
+    /// Ctrl+C: opens the menu, or leaves it.
+    async fn interrupt(&mut self) {
+        if self.shared.state().menu {
+            return self.leave_menu();
+        }
+        self.shared.state().menu = true;
+        self.screen.show(&Item::Info(menu_text(&self.session.commands().list()))).await;
+    }
+
     fn leave_menu(&self) {
         self.shared.state().menu = false;
     }
@@ -227,12 +251,38 @@ impl Line {
         let (prompt, initial) = if state.menu {
             ("menu> ".to_owned(), String::new())
         } else {
-            let chat = chat.map(|chat| sanitize::line(&chat)).unwrap_or_default();
+            let chat = chat.map(|chat| sanitize_line(&chat).into_owned()).unwrap_or_default();
             (format!("{chat}> "), std::mem::take(&mut self.draft))
         };
         drop(state);
         // The editor is gone only when the terminal is; it has said so.
         let _ = self.asks.send(Ask { prompt, initial });
+    }
+}
+
+/// Ctrl+C while no line is being edited: the terminal makes a signal of it then.
+struct Interrupts {
+    #[cfg(unix)]
+    signal: Option<tokio::signal::unix::Signal>,
+}
+
+impl Interrupts {
+    fn listen() -> Self {
+        Self {
+            // Without it such a Ctrl+C does nothing; one that the editor sees opens the menu all the same.
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt()).ok(),
+        }
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signal) = &mut self.signal
+            && signal.recv().await.is_some()
+        {
+            return;
+        }
+        std::future::pending().await
     }
 }
 
@@ -356,7 +406,9 @@ impl Completer for LineHelper {
             None => return Ok((at, Vec::new())),
         };
         let candidates = self.commands.complete(command, chat.as_deref());
-        Ok((0, candidates.into_iter().map(|candidate| format!("{slash}{}", sanitize::line(&candidate))).collect()))
+        // A space at the end of a candidate stays: more is to follow it.
+        let clean = |candidate: String| format!("{slash}{}", sanitize(&candidate).replace('\n', " "));
+        Ok((0, candidates.into_iter().map(clean).collect()))
     }
 }
 

@@ -19,7 +19,6 @@ mod line;
 mod output;
 mod plain;
 mod render;
-mod sanitize;
 mod session;
 mod stream;
 mod time;

@@ -13,8 +13,9 @@
 //! In every column `\` is written `\\`, a line feed `\n`, a tab `\t`.
 
 use super::render::{Item, Render, skipped};
-use super::{sanitize, time};
+use super::time;
 use crate::node::{Event, Message, NoticeLevel, PeerInfo, UiAction};
+use crate::room::sanitize;
 
 pub(super) struct Plain;
 
@@ -93,7 +94,7 @@ pub(super) fn level_name(level: NoticeLevel) -> &'static str {
 fn escape(column: &str, out: &mut String) {
     // Tabs are escaped before the sanitizer would turn them into spaces.
     let escaped = column.replace('\\', "\\\\").replace('\t', "\\t").replace('\n', "\\n");
-    out.push_str(&sanitize::text(&escaped));
+    out.push_str(&sanitize(&escaped));
 }
 
 #[cfg(test)]

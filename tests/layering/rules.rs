@@ -27,9 +27,12 @@ const LAYERS: &[Layer] = &[
     Layer { module: "node", ours: &["api", "proto", "room"], never: &["redb", "mlua", "notify", "rustyline", "clap"] },
     Layer {
         module: "script",
+        // What is shown is cleaned by the one sanitizer there is, the room's.
         ours: &[
             "node",
             "room::PersonId",
+            "room::sanitize",
+            "room::sanitize_line",
             "api::MsgId",
             "api::PeerAddr",
             "api::LinkId",
@@ -40,11 +43,14 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         module: "ui",
-        // The profile's folder is where typed lines are kept, with the profile's permissions.
+        // The profile's folder is where typed lines are kept, with the profile's permissions. What is shown is cleaned by
+        // the one sanitizer there is, the room's.
         ours: &[
             "node",
             "state",
             "room::PersonId",
+            "room::sanitize",
+            "room::sanitize_line",
             "api::MsgId",
             "api::PeerAddr",
             "api::LinkId",

@@ -7,7 +7,7 @@ use mlua::{Lua, Table, Value};
 use super::args::{Args, Fields, string, wrong};
 use super::{Api, Kind, Op, Refusal, define};
 use crate::node::{ChatInfo, HistoryQuery};
-use crate::script::sanitize;
+use crate::script::convert::clean_line;
 use rumormill_api::MsgId;
 
 /// Most messages of one `chat:history`.
@@ -60,11 +60,11 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
 
     let chat = define(lua, api, "rumor.chat", Kind::Now, |lua, api, args| {
         let name = args.string(0, "the name")?;
-        api.shared.grants.need_room(&sanitize::line(&name, 256))?;
+        api.shared.grants.need_room(&clean_line(&name, 256))?;
         let known = chats(api);
         if !known.is_empty() && !known.iter().any(|chat| *chat.name == *name) {
             let valid: Vec<_> = known.iter().map(|chat| &*chat.name).collect();
-            let name = sanitize::line(&name, 256);
+            let name = clean_line(&name, 256);
             return Err(Refusal::Say(format!("there is no chat {name:?}; your chats: {}", valid.join(", "))));
         }
         Ok(chat_table(lua, api, &name, known.iter().find(|chat| *chat.name == *name))?)

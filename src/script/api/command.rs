@@ -9,7 +9,7 @@ use mlua::{Function, Lua, Table, Value};
 use super::args::{strings, wrong};
 use super::{Api, COMMANDS_MAX, Kind, Refusal, define};
 use crate::node::Place;
-use crate::script::sanitize;
+use crate::script::convert::clean_line;
 use crate::script::shared::{CommandSpec, Complete, Words};
 
 /// Longest name of a command, in bytes.
@@ -68,8 +68,8 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
             id,
             name,
             aliases,
-            params: sanitize::line(&params, COMMAND_TEXT_MAX_BYTES),
-            desc: sanitize::line(&desc, COMMAND_TEXT_MAX_BYTES),
+            params: clean_line(&params, COMMAND_TEXT_MAX_BYTES),
+            desc: clean_line(&desc, COMMAND_TEXT_MAX_BYTES),
             place,
             complete,
         };
@@ -142,11 +142,11 @@ fn words(value: &Value) -> Result<Words, Refusal> {
         [one] if one.starts_with("%(") => {
             Err(Refusal::Say(format!("complete: there is no {:?}; valid: %(chats), %(peers), %(commands)", short(one))))
         }
-        _ => Ok(Words::Fixed(fixed.iter().map(|word| sanitize::line(word, COMMAND_TEXT_MAX_BYTES)).collect())),
+        _ => Ok(Words::Fixed(fixed.iter().map(|word| clean_line(word, COMMAND_TEXT_MAX_BYTES)).collect())),
     }
 }
 
 /// Enough of a text to recognise it.
 fn short(text: &str) -> String {
-    sanitize::line(text, 40)
+    clean_line(text, 40)
 }

@@ -11,7 +11,7 @@ use super::chat::request_send;
 use super::message::message_of;
 use super::{Api, Kind, Refusal, define};
 use crate::node::{CommandContext, UiAction};
-use crate::script::sanitize;
+use crate::script::convert::{clean_line, clean_text};
 
 /// Most text that one call of a command prints, in bytes.
 pub(super) const PRINT_MAX_BYTES: usize = 256 << 10;
@@ -115,7 +115,7 @@ pub(in crate::script) fn context_table(
     let print = define(lua, api, "ctx:print", Kind::Now, move |_, _, args| {
         let used = Actions::used(&out)?;
         // One byte more than allowed is enough to refuse it.
-        let text = sanitize::text(&args.string(1, "the text")?, PRINT_MAX_BYTES + 1);
+        let text = clean_text(&args.string(1, "the text")?, PRINT_MAX_BYTES + 1);
         let used = used.print(&text)?;
         Actions::push(&out, UiAction::Print(text), used)
     })?;
@@ -190,7 +190,7 @@ pub(in crate::script) fn completion_words(value: &Value) -> Result<Vec<String>, 
         Value::Nil => Ok(Vec::new()),
         Value::Table(list) => {
             let words = strings(list, "the completion", super::command::COMPLETIONS_MAX)?;
-            Ok(words.iter().map(|word| sanitize::line(word, super::command::COMMAND_TEXT_MAX_BYTES)).collect())
+            Ok(words.iter().map(|word| clean_line(word, super::command::COMMAND_TEXT_MAX_BYTES)).collect())
         }
         other => Err(wrong("the completion", "a list of strings", other)),
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 use super::{Api, HANDLERS_MAX, Kind, Refusal, define};
-use crate::script::sanitize;
+use crate::script::convert::clean_line;
 use crate::script::shared::{EventKind, HandlerSpec};
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
@@ -13,7 +13,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
         let name = args.string(0, "the event")?;
         let Some((event, _)) = EventKind::ALL.into_iter().find(|(_, known)| *known == name) else {
             let valid: Vec<_> = EventKind::ALL.iter().map(|(_, name)| *name).collect();
-            let name = sanitize::line(&name, 40);
+            let name = clean_line(&name, 40);
             return Err(Refusal::Say(format!("there is no event {name:?}; valid: {}", valid.join(", "))));
         };
         let function = args.function(1, "the handler")?;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use mlua::{Lua, Table, Value};
 
 use super::{Api, Kind, define};
+use crate::script::convert::clean_line;
 use crate::script::sandbox::type_name;
-use crate::script::sanitize;
 
 /// Longest line that a script logs, in bytes.
 pub(super) const LOG_LINE_MAX_BYTES: usize = 1_024;
@@ -32,7 +32,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
                 line.push_str(&shown(value));
             }
             if api.logs.borrow_mut().take(Instant::now()) {
-                write(level, &api.shared.name, &sanitize::line(&line, LOG_LINE_MAX_BYTES));
+                write(level, &api.shared.name, &clean_line(&line, LOG_LINE_MAX_BYTES));
             }
             Ok(())
         })?;

@@ -9,7 +9,7 @@ use super::chat::{message_id, request_send};
 use super::{Api, Kind, Refusal, define};
 use crate::node::{Draft, LoadReport, Message, PeerInfo, Person};
 use crate::room::PersonId;
-use crate::script::sanitize;
+use crate::script::convert::{clean_line, clean_text};
 
 /// Longest text of a message that a script hands to the frontend, in bytes.
 const SHOWN_TEXT_MAX_BYTES: usize = 64 * 1024;
@@ -119,7 +119,7 @@ pub(super) fn message_of(chat: &str, table: &Table) -> Result<Message, Refusal> 
         .ok()
         .and_then(|bytes| bytes.try_into().ok())
         .ok_or_else(|| Refusal::Say("from.id must be 64 hexadecimal digits".to_owned()))?;
-    let nick = sanitize::line(&string(&from.raw_get("nick")?, "from.nick")?, SHOWN_NICK_MAX_BYTES);
+    let nick = clean_line(&string(&from.raw_get("nick")?, "from.nick")?, SHOWN_NICK_MAX_BYTES);
     let reply_to = match table.raw_get("reply_to")? {
         Value::Nil => None,
         id => Some(message_id(&string(&id, "reply_to")?, "reply_to")?),
@@ -131,7 +131,7 @@ pub(super) fn message_of(chat: &str, table: &Table) -> Result<Message, Refusal> 
         id: message_id(&string(&table.raw_get("id")?, "id")?, "id")?,
         chat: chat.into(),
         from: Person { id: PersonId(id), nick },
-        text: sanitize::text(&string(&table.raw_get("text")?, "text")?, SHOWN_TEXT_MAX_BYTES),
+        text: clean_text(&string(&table.raw_get("text")?, "text")?, SHOWN_TEXT_MAX_BYTES),
         time: (time * 1_000.0).round().max(0.0) as u64,
         mine: flag("mine")?,
         bot: flag("bot")?,
