@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rumormill_api::{DedupConfig, HistoryConfig, LinkSecret, LinkSink, Registry, Retention, TransportConfig};
 use tokio::sync::broadcast;
 
-use crate::config::{ChatKind, Config, RoomSource};
+use crate::config::{ChatConfig, ChatKind, Config, RoomSource};
 use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, StartError, SystemClock, event_bus};
 use crate::plugins;
-use crate::room::{Access, Identity, Invite, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
+use crate::room::{Access, Identity, Invite, InviteError, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
 use crate::state::Profile;
 
 /// Makes a node out of a config and a profile. Backends come from the registry: the ones compiled in, and any that
@@ -92,8 +92,7 @@ impl Builder {
         let identity = Identity::from_seed(&profile.identity_seed);
         let storage = StorageKey::new(*profile.storage_key);
         let cipher = registry.cipher(&config.backends.cipher, ())?;
-        let now = clock.now().unix;
-        let specs = config.chats.iter().map(|chat| room_spec(chat, now)).collect::<Result<Vec<_>, _>>()?;
+        let specs = config.chats.iter().map(room_spec).collect::<Result<Vec<_>, _>>()?;
         let chats: Vec<ChatInfo> = specs
             .iter()
             .map(|spec| ChatInfo {
@@ -106,11 +105,15 @@ impl Builder {
         let rooms = specs.into_iter().map(|spec| Room::new(spec, Arc::clone(&cipher), &storage)).collect();
 
         let folder = profile.history_folder();
-        std::fs::create_dir_all(&folder)
-            .map_err(|source| StartError::System { what: format!("can't make {}", folder.display()), source })?;
+        private_folder(&folder).map_err(|source| StartError::System {
+            what: format!("can't make the folder {0}; if a file has its place, move it away", folder.display()),
+            source,
+        })?;
         let options = |name: &str| config.options.get(name).cloned().unwrap_or_default();
+        let history = HistoryConfig { folder: folder.clone(), options: options(&config.backends.history) };
         let history = registry
-            .history(&config.backends.history, HistoryConfig { folder, options: options(&config.backends.history) })?;
+            .history(&config.backends.history, history)
+            .map_err(|source| StartError::History { folder, source })?;
         let dedup = registry.dedup(
             &config.backends.dedup,
             DedupConfig {
@@ -167,6 +170,15 @@ impl Builder {
     }
 }
 
+/// Makes a folder for the owner alone, if it isn't there.
+fn private_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
 /// The addresses that a transport of that name listens at. A transport's scheme is its name.
 fn listen_for(listen: &[String], transport: &str) -> Vec<String> {
     listen
@@ -187,7 +199,12 @@ fn network_key(config: &Config) -> LinkSecret {
     LinkSecret(*hasher.finalize().as_bytes())
 }
 
-fn room_spec(chat: &crate::config::ChatConfig, now: u64) -> Result<RoomSpec, StartError> {
+/// What a chat of the config is made of. An invite's expiry is for those who join: who has joined stays.
+///
+/// # Errors
+///
+/// [`StartError::Chat`].
+pub fn room_spec(chat: &ChatConfig) -> Result<RoomSpec, StartError> {
     let wrong = |reason: String| StartError::Chat { chat: chat.name.clone(), reason };
     let kind = match chat.kind {
         ChatKind::Archive => RoomKind::Archive,
@@ -201,7 +218,7 @@ fn room_spec(chat: &crate::config::ChatConfig, now: u64) -> Result<RoomSpec, Sta
             (Access::Secret(secret), kind, 0, true)
         }
         RoomSource::Invite(text) => {
-            let invite = Invite::decode(text.expose().trim(), now).map_err(|error| wrong(error.to_string()))?;
+            let invite: Invite = text.expose().parse().map_err(|error: InviteError| wrong(error.to_string()))?;
             (invite.access, invite.kind, invite.born_day, invite.weak)
         }
     };

@@ -10,7 +10,7 @@
 //! | [`node`] | the tokio driver: links, history thread, event bus; the handle that all others use | room, proto, api |
 //! | [`script`] | the Lua host: one VM per script, sandbox, hot reload | node's handle |
 //! | [`ui`] | frontends over one event stream: line, plain, json | node's handle |
-//! | [`config`] | the config file | the api |
+//! | [`config`] | the config file | the api, room's invites |
 //! | [`state`] | the profile's folder: keys, modes, lock | nothing |
 //! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
 
@@ -27,4 +27,5 @@ pub mod ui;
 
 pub use builder::Builder;
 pub use node::StartError;
+pub use builder::{Builder, StartError, room_spec};
 pub use rumormill_api as api;

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rumormill::config::{ChatKind, Config, ConfigError, Format, RoomSource};
+use rumormill::room::{Access, Invite, RoomKind, RoomSecret};
 
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 const OTHER: &str = "__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA";
@@ -21,6 +22,20 @@ fn example(name: &str) -> Config {
 
 fn toml(text: &str) -> Result<Config, ConfigError> {
     Config::parse(text, Format::Toml, Path::new("/etc/rumor/test.toml"), None)
+}
+
+fn invite() -> String {
+    let invite = Invite {
+        name: "lesson".to_owned(),
+        kind: RoomKind::Archive,
+        born_day: 0,
+        access: Access::Secret(RoomSecret::new([7; 32])),
+        weak: false,
+        network: None,
+        peers: Vec::new(),
+        expires: None,
+    };
+    invite.encode().unwrap().to_string()
 }
 
 /// The errors of a text, one a line.
@@ -113,6 +128,7 @@ fn defaults_are_filled_in() {
 
 #[test]
 fn everything_can_be_set() {
+    let invite = invite();
     let config = toml(&format!(
         r#"
         version = 1
@@ -131,7 +147,7 @@ fn everything_can_be_set() {
         kind = "ephemeral"
         [[chats]]
         name = "three"
-        invite = " rumor-invite "
+        invite = " {invite} "
         [network]
         name = "lab"
         secret = "{OTHER}"
@@ -168,7 +184,7 @@ fn everything_can_be_set() {
     assert_eq!(config.state, PathBuf::from("/etc/rumor/state/a"));
     assert_eq!(config.chats[0].id.as_deref(), Some("7"));
     assert_eq!(config.chats[1].kind, ChatKind::Ephemeral);
-    assert!(matches!(&config.chats[2].source, RoomSource::Invite(text) if text.expose() == "rumor-invite"));
+    assert!(matches!(&config.chats[2].source, RoomSource::Invite(text) if text.expose() == invite));
     assert!(config.network.secret.is_some());
     assert_eq!(config.options["redb"]["cache"], "64");
     assert_eq!(config.options["redb"]["sync"], "true");

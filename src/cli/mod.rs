@@ -8,6 +8,7 @@ mod room;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Parser, Subcommand};
 use rumormill::config::LogLevel;
@@ -19,6 +20,8 @@ Examples:
   rumor --config relay.toml --plain             run as a service, one line an event
   rumor config check my.toml                    say what is wrong with a config
   rumor room new --name study                   make a secret for a new chat
+  rumor room invite --config my.toml --chat study > invite.txt
+  rumor room join < invite.txt                  what to paste into the new member's config
 
 Exit status: 0 done, 1 failed, 2 used wrongly.";
 
@@ -68,7 +71,7 @@ enum Command {
     /// Check or describe configs
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Make chats
+    /// Make chats, invite to them and join them
     #[command(subcommand)]
     Room(RoomCommand),
 }
@@ -95,6 +98,27 @@ enum RoomCommand {
         #[arg(long)]
         ephemeral: bool,
     },
+    /// Print an invite to a chat of a config: hand it to the new member on a private channel, it is a secret
+    Invite {
+        /// The config file
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// Which of its chats
+        #[arg(long, value_name = "NAME")]
+        chat: String,
+        /// Don't let the new member read what was said before today (days are counted in UTC)
+        #[arg(long)]
+        from_now: bool,
+        /// For how many hours it can be joined with; for ever unless told
+        #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=i64::from(room::EXPIRES_MAX_HOURS)))]
+        expires: Option<u32>,
+    },
+    /// Read an invite from standard input and print the [[chats]] entry to paste into your config
+    Join {
+        /// What to call the chat, in place of the name that the invite suggests
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
 }
 
 impl Cli {
@@ -105,6 +129,12 @@ impl Cli {
             Some(Command::Config(ConfigCommand::Check { file })) => check::check(&file, out),
             Some(Command::Config(ConfigCommand::Schema)) => check::schema(out),
             Some(Command::Room(RoomCommand::New { name, ephemeral })) => room::new(&name, ephemeral, out),
+            Some(Command::Room(RoomCommand::Invite { config, chat, from_now, expires })) => {
+                room::invite(&config, &chat, from_now, expires, out)
+            }
+            Some(Command::Room(RoomCommand::Join { name })) => {
+                room::join(name.as_deref(), &mut io::stdin().lock(), out)
+            }
         }
     }
 }
@@ -123,6 +153,12 @@ impl Failure {
     fn new(sentence: impl fmt::Display) -> Self {
         Self(sentence.to_string())
     }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch.
+#[allow(clippy::disallowed_methods, reason = "the clock by which a frontend tells today from yesterday")]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// Writes a command's output. A reader that has seen enough is no failure.

@@ -1,7 +1,7 @@
 //! `rumor --config FILE`: runs a node.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rumormill::Builder;
 use rumormill::config::Config;
@@ -10,7 +10,7 @@ use rumormill::state::{Profile, append_private};
 use rumormill::ui::{self, Frontend, UiOptions};
 use tokio::sync::broadcast;
 
-use super::{Failure, NodeArgs, log};
+use super::{Failure, NodeArgs, log, now};
 
 /// How long background work may take to notice the end, in milliseconds. Everything acknowledged is on disk by then.
 const LEFTOVERS_MS: u64 = 500;
@@ -110,12 +110,6 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
     let events = builder.subscribe();
     let node = builder.start().await.map_err(Failure::new)?;
     Ok(Started { handle: Handle::new(node, Arc::new(NoHooks)), commands: Arc::new(NoCommands), events })
-}
-
-/// The wall clock, in milliseconds since the Unix epoch.
-#[allow(clippy::disallowed_methods, reason = "the clock by which a frontend tells today from yesterday")]
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The signals that end the program.

@@ -116,7 +116,14 @@ pub(super) struct Network {
 
 impl Default for Network {
     fn default() -> Self {
-        Self { name: "open".to_owned(), secret: None, secret_file: None, lan: false, proxy: None, outgoing: 8 }
+        Self {
+            name: super::OPEN_NETWORK.to_owned(),
+            secret: None,
+            secret_file: None,
+            lan: false,
+            proxy: None,
+            outgoing: 8,
+        }
     }
 }
 

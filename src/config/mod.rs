@@ -33,6 +33,8 @@ pub use value::check_name;
 
 /// The version of the format that this build reads.
 pub const VERSION: u32 = 1;
+/// The name of the network that a node belongs to unless its config names another.
+pub const OPEN_NETWORK: &str = "open";
 /// Largest config file that is read, in bytes.
 pub const CONFIG_MAX_BYTES: u64 = 1 << 20;
 
@@ -94,7 +96,7 @@ pub enum RoomSource {
     Secret(Secret),
     /// A passphrase, to be run through Argon2id: weak.
     Passphrase(SecretText),
-    /// An invite, as `rumor room invite` prints it; not yet parsed.
+    /// An invite, as `rumor room invite` prints it; it is well formed.
     Invite(SecretText),
 }
 

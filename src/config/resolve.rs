@@ -13,6 +13,7 @@ use super::{
     ArchiveConfig, Backends, ChatConfig, Config, DedupSettings, LogConfig, LuaConfig, NetworkConfig, RoomSource,
     ScriptConfig, VERSION, WindowConfig,
 };
+use crate::room::Invite;
 
 /// Longest nick or chat name, in bytes.
 pub const NAME_MAX_BYTES: usize = 64;
@@ -271,7 +272,11 @@ impl Resolver<'_> {
                 None
             }
             "passphrase" | "passphrase_file" => Some(RoomSource::Passphrase(text)),
-            _ => Some(RoomSource::Invite(SecretText::new(text.expose().trim().to_owned()))),
+            _ => {
+                let text = SecretText::new(text.expose().trim().to_owned());
+                let parsed = text.expose().parse::<Invite>().map_err(|error| error.to_string());
+                self.take(&field, parsed.map(|_| RoomSource::Invite(text)))
+            }
         }
     }
 

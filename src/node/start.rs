@@ -28,6 +28,14 @@ pub enum StartError {
     /// A backend refused: an unknown name, a port in use, a locked or damaged database.
     #[error(transparent)]
     Backend(#[from] rumormill_api::Error),
+    /// The store refused; its own words, and where it is.
+    #[error("{source}; it is in {}", folder.display())]
+    History {
+        /// The folder of the store's files.
+        folder: std::path::PathBuf,
+        /// What the store says.
+        source: rumormill_api::Error,
+    },
     /// A chat's secret or invite can't be used.
     #[error("chat {chat:?}: {reason}")]
     Chat {
