@@ -13,7 +13,7 @@ mod support;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use rexpect::session::{PtySession, spawn_command};
@@ -21,6 +21,8 @@ use support::{Node, PATIENCE, TestConfig, free_ports, secret};
 
 const CTRL_C: char = 'c';
 const CTRL_D: char = 'd';
+/// How long to look out for the moment between two lines.
+const COOKED_WAIT: Duration = Duration::from_secs(3);
 
 /// Alice, at the terminal.
 struct Terminal {
@@ -64,6 +66,15 @@ impl Terminal {
     fn modes(&self) -> LocalFlags {
         let master = self.session.process().get_file_handle().unwrap();
         tcgetattr(&master).unwrap().local_flags & (LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+    }
+
+    /// Waits until no line is being edited; on a busy machine that moment can pass unseen.
+    #[expect(clippy::disallowed_methods, reason = "the patience of a test is the wall clock's")]
+    fn expects_cooked_mode(&self) {
+        let until = Instant::now() + COOKED_WAIT;
+        while !self.modes().contains(LocalFlags::ISIG) && Instant::now() < until {
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for the end: what is shown last, exit code 0, and the terminal as a shell wants it.
@@ -219,17 +230,14 @@ fn ctrl_c_while_a_line_is_at_work_opens_the_menu_too() {
     std::fs::write(scripts.join("busy.lua"), "rumor.command('busy', { run = function() while true do end end })")
         .unwrap();
     let [port] = free_ports::<1>();
-    let extra = "[lua]\nfolder = \"scripts\"\nhandler_ms = 500".to_owned();
+    let extra = "[lua]\nfolder = \"scripts\"\nhandler_ms = 1000".to_owned();
     let config = TestConfig { name: "alice", port, peers: vec![], chats: vec![("study", secret(1))], extra };
     let mut alice = Terminal::start(&config.write(folder.path()), &folder.path().join("state"));
     alice.sees("study> ");
     alice.enters("/busy");
     // While the command runs, the terminal is as a shell has it, and makes a signal of Ctrl+C. Should the command end
     // before the key is pressed, the editor sees the key: the menu opens in either case.
-    let until = Instant::now() + PATIENCE;
-    while !alice.modes().contains(LocalFlags::ISIG) && Instant::now() < until {
-        std::thread::yield_now();
-    }
+    alice.expects_cooked_mode();
     alice.presses(CTRL_C);
     alice.sees("Menu (Ctrl+C leaves it):");
     alice.sees("menu> ");
