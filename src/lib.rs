@@ -25,7 +25,6 @@ pub mod script;
 pub mod state;
 pub mod ui;
 
-pub use builder::Builder;
+pub use builder::{Builder, room_spec};
 pub use node::StartError;
-pub use builder::{Builder, StartError, room_spec};
 pub use rumormill_api as api;
