@@ -138,7 +138,7 @@ struct Line {
     draft: String,
     /// When progress was shown last.
     progress: Option<tokio::time::Instant>,
-    /// Ctrl+C was pressed while no line was being edited: the next prompt obeys it.
+    /// Ctrl+C was pressed while no line was being edited (or the signal was sent): the next prompt obeys it.
     interrupted: bool,
 }
 
@@ -154,6 +154,8 @@ impl Line {
             tokio::select! {
                 biased;
                 Some(item) = self.items.recv() => self.screen.show(&item).await,
+                // The line before it may still be on its way from the editor.
+                () = interrupts.next() => self.interrupted = true,
                 after = wait(&mut self.under_way) => {
                     self.under_way = None;
                     if after.is_some_and(|after| after.opened) {
@@ -167,7 +169,6 @@ impl Line {
                     }
                     self.ask();
                 }
-                () = interrupts.next() => self.interrupted = self.under_way.is_some(),
                 Some(typed) = typed.recv() => self.typed(typed).await,
                 event = events.recv() => match event {
                     Ok(Event::Stopped) | Err(RecvError::Closed) => break,
