@@ -46,18 +46,29 @@ async fn serve(
     terminal: bool,
 ) -> Result<(), Failure> {
     let mut signals = Signals::listen(terminal)?;
-    let Started { handle, commands, events } = start_node(config, profile).await?;
+    let Started { handle, commands, events, stop_scripts } = start_node(config, profile).await?;
     let stop = handle.clone();
     let frontend = ui::run(frontend, handle, commands, events, options);
     tokio::pin!(frontend);
-    tokio::select! {
-        ended = &mut frontend => return ended.map_err(Failure::new),
-        () = signals.next() => stop.shutdown(),
+    let ended = tokio::select! {
+        ended = &mut frontend => Some(ended),
+        () = signals.next() => {
+            stop.shutdown();
+            None
+        }
+    };
+    let ended = match ended {
+        Some(ended) => ended.map_err(Failure::new),
+        None => tokio::select! {
+            ended = &mut frontend => ended.map_err(Failure::new),
+            () = signals.next() => Err(Failure::new("told to stop twice: ended before everything was written")),
+        },
+    };
+    // The scripts' `unload` observers run now; they take as long as their budgets, on no thread of the runtime.
+    if let Err(error) = tokio::task::spawn_blocking(stop_scripts).await {
+        tracing::error!(%error, "stopping the scripts failed");
     }
-    tokio::select! {
-        ended = &mut frontend => ended.map_err(Failure::new),
-        () = signals.next() => Err(Failure::new("told to stop twice: ended before everything was written")),
-    }
+    ended
 }
 
 /// A running node, as a frontend needs it.
@@ -66,6 +77,8 @@ struct Started {
     commands: Arc<dyn Commands>,
     /// Subscribed before the node started, so that nothing is missed.
     events: broadcast::Receiver<Event>,
+    /// Ends the script host; blocks until it has ended.
+    stop_scripts: Box<dyn FnOnce() + Send>,
 }
 
 /// Starts the script host and the node.
@@ -99,7 +112,8 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
     let node = builder.start().await.map_err(Failure::new)?;
     let handle = Handle::new(node, host.clone());
     host.attach(handle.clone());
-    Ok(Started { handle, commands: host, events })
+    let scripts = Arc::clone(&host);
+    Ok(Started { handle, commands: host, events, stop_scripts: Box::new(move || scripts.stop()) })
 }
 
 /// Starts the node. Without Lua there are no commands and no filters.
@@ -109,7 +123,8 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
     let builder = Builder::new(config, profile);
     let events = builder.subscribe();
     let node = builder.start().await.map_err(Failure::new)?;
-    Ok(Started { handle: Handle::new(node, Arc::new(NoHooks)), commands: Arc::new(NoCommands), events })
+    let handle = Handle::new(node, Arc::new(NoHooks));
+    Ok(Started { handle, commands: Arc::new(NoCommands), events, stop_scripts: Box::new(|| ()) })
 }
 
 /// The signals that end the program.

@@ -26,6 +26,9 @@ const TURN_EVENTS_MAX: usize = 64;
 /// How often the driver looks after the store and its own record, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 5_000;
 
+/// How long after the start a node without any peer says so, in milliseconds.
+const LONELY_AFTER_MS: u64 = 10_000;
+
 /// How often what has expired is removed, in milliseconds.
 const PRUNE_INTERVAL_MS: u64 = 10 * 60_000;
 
@@ -78,6 +81,8 @@ pub(super) struct Driver {
     pub(super) replies: mpsc::UnboundedReceiver<Reply>,
     pub(super) retry_wanted: Arc<AtomicBool>,
     pub(super) announcer: Announcer,
+    /// The peers that the config names.
+    pub(super) named: Vec<PeerAddr>,
     /// The archive's tag of each room that this node can prove, by the room's place in the config.
     pub(super) archives: Vec<Option<rumormill_api::RoomTag>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -96,6 +101,10 @@ pub(super) struct DriverState {
     tokens: BTreeMap<u64, u64>,
     next_token: u64,
     watch: Option<Watch>,
+    /// Why the peers that the config names weren't reached, until that is told.
+    unreached: BTreeMap<PeerAddr, String>,
+    told_lonely: bool,
+    started: Option<u64>,
 }
 
 /// Why the driver woke up.
@@ -177,6 +186,9 @@ impl Driver {
             }
             LinkEvent::DialFailed(addr, reason) => {
                 tracing::debug!(%addr, %reason, "dialling failed");
+                if self.named.contains(&addr) && !self.state.told_lonely {
+                    self.state.unreached.insert(addr.clone(), reason);
+                }
                 self.feed(Input::DialFailed(addr));
             }
         }
@@ -340,7 +352,7 @@ impl Driver {
         }
         let Some(mut load) = self.state.loads.remove(&id) else { return };
         let standing = self.standing(load.room).await;
-        load.report.new = standing.new - load.new_before;
+        load.report.new = standing.new.saturating_sub(load.new_before);
         load.report.missing = standing.missing;
         load.report.oldest = standing.oldest;
         if let Some(reply) = load.reply.take() {
@@ -354,8 +366,24 @@ impl Driver {
         answer.await.unwrap_or_default()
     }
 
+    /// Tells once that no peer could be reached, and why: else a wrong port is silent for ever.
+    fn tell_lonely(&mut self, now: Now) {
+        if self.state.told_lonely || now.mono < self.state.started.unwrap_or(now.mono) + LONELY_AFTER_MS {
+            return;
+        }
+        self.state.told_lonely = true;
+        let unreached = std::mem::take(&mut self.state.unreached);
+        if self.shared.peers().is_empty() && !unreached.is_empty() {
+            let reasons: Vec<_> = unreached.iter().map(|(addr, reason)| format!("{addr} ({reason})")).collect();
+            let text = format!("no peer reached yet, trying on: {}", reasons.join(", "));
+            self.shared.notice(NoticeLevel::Warning, "node", text);
+        }
+    }
+
     async fn keep_house(&mut self) {
         let now = self.clock.now();
+        self.state.started.get_or_insert(now.mono);
+        self.tell_lonely(now);
         if self.retry_wanted.load(Ordering::Acquire) {
             let _ = self.vault.send(Command::Retry).await;
         }

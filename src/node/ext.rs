@@ -106,7 +106,7 @@ pub enum CommandResult {
     Done(Option<String>),
     /// Failed, with the reason.
     Failed(String),
-    /// Called wrongly: the usage line, such as `usage: chat <chat>`.
+    /// Called wrongly: how it is called, such as `chat <chat>`.
     Usage(String),
     /// No such command; the names that are close, or all.
     Unknown(Vec<String>),

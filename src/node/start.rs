@@ -175,6 +175,7 @@ impl Parts {
             replies: from_vault,
             retry_wanted,
             announcer,
+            named: self.peers,
             archives,
             clock: self.clock,
             shared: Arc::clone(&shared),

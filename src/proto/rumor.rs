@@ -196,6 +196,10 @@ impl Rumors {
             } else {
                 core.counters.asked_known += 1;
                 core.counters.duplicate += 1;
+                // The question wasn't free: a peer that replays old envelopes pays for it with its rate.
+                if let Some(link) = core.links.get_mut(&pending.link) {
+                    link.novel.spend(pending.envelope.bytes().len() as u64);
+                }
             }
             return pending.asked_by;
         }

@@ -179,9 +179,9 @@ fn every_kind_of_bad_input_has_its_counter_and_only_faults_close_the_link() {
     for (name, bytes, closes_link) in [
         ("accepted", with(&|_| {}), false),
         ("bad_size", with(&|bytes| bytes.push(0)), true),
-        ("unknown_version", with(&|bytes| bytes[0] = 2), false),
-        ("bad_flags", with(&|bytes| bytes[1] = 1), false),
-        ("bad_work", with(&|bytes| bytes[62] = 1), false),
+        ("unknown_version", with(&|bytes| bytes[0] = 2), true),
+        ("bad_flags", with(&|bytes| bytes[1] = 1), true),
+        ("bad_work", with(&|bytes| bytes[62] = 1), true),
         ("accepted", expiring(0), false),
         ("expired", expiring(-1), false),
         ("accepted", expiring(life + 1), false),

@@ -74,6 +74,8 @@ struct State {
     line: String,
     /// Whether the editor reads (or will at once).
     reading: bool,
+    /// Whether the prompt was waited for in vain since it was last there.
+    gave_up: bool,
 }
 
 impl Shared {
@@ -82,14 +84,20 @@ impl Shared {
     }
 
     fn set_reading(&self, reading: bool) {
-        self.state().reading = reading;
+        let mut state = self.state();
+        state.reading = reading;
+        state.gave_up &= !reading;
+        drop(state);
         self.prompt.notify_all();
     }
 
     /// Waits a moment for the prompt: what is printed through it keeps its order, and doesn't tear a line apart.
     fn wait_for_prompt(&self) {
         let wait = Duration::from_millis(PRINT_WAIT_MS);
-        drop(self.prompt.wait_timeout_while(self.state(), wait, |state| !state.reading));
+        let waited = self.prompt.wait_timeout_while(self.state(), wait, |state| !state.reading && !state.gave_up);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        // A command that prints on and on would else wait for each of its pages.
+        state.gave_up = !state.reading;
     }
 }
 

@@ -102,6 +102,36 @@ pub async fn run(
         return line::run(handle, commands, events, options).await;
     }
     let render = render::of(kind, false, options.now);
-    let (input, output) = (io::stdin(), io::stdout());
-    stream::run(render, handle, commands, events, input, output).await
+    let output = io::stdout();
+    if stdin_is_null() {
+        stream::run(render, handle, commands, events, Nobody, output).await
+    } else {
+        stream::run(render, handle, commands, events, io::stdin(), output).await
+    }
+}
+
+/// The input of a service: nobody types, and nobody ends the program by having typed all.
+struct Nobody;
+
+impl io::Read for Nobody {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+/// Whether standard input is the null device, as a service manager gives it.
+#[cfg(unix)]
+fn stdin_is_null() -> bool {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let input = io::stdin().as_fd().try_clone_to_owned().and_then(|input| std::fs::File::from(input).metadata());
+    let null = std::fs::metadata("/dev/null");
+    matches!((input, null), (Ok(input), Ok(null)) if input.file_type().is_char_device() && input.rdev() == null.rdev())
+}
+
+#[cfg(not(unix))]
+const fn stdin_is_null() -> bool {
+    false
 }

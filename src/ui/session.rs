@@ -140,7 +140,7 @@ impl Session {
             CommandResult::Done(None) => {}
             CommandResult::Done(Some(text)) => self.show(Item::Info(text)),
             CommandResult::Failed(reason) => self.show(Item::Error(reason)),
-            CommandResult::Usage(usage) => self.show(Item::Error(usage)),
+            CommandResult::Usage(usage) => self.show(Item::Error(format!("usage: {usage}"))),
             CommandResult::Unknown(names) => {
                 let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 self.show(Item::Error(format!("there is no command {command:?}; there are: {names}")));

@@ -120,7 +120,7 @@ impl Commands for Menu {
                     return CommandResult::Done(Some("last".to_owned()));
                 }
                 ("fail", _) => return CommandResult::Failed("it broke".to_owned()),
-                ("usage", _) => return CommandResult::Usage("usage: usage <x>".to_owned()),
+                ("usage", _) => return CommandResult::Usage("usage <x>".to_owned()),
                 _ => return CommandResult::Unknown(vec!["chat".to_owned(), "exit".to_owned()]),
             }
             CommandResult::Done(None)

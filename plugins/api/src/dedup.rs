@@ -30,7 +30,9 @@ pub struct DedupConfig {
 
 impl Default for DedupConfig {
     fn default() -> Self {
-        Self { capacity: 1 << 18, rotate_after: 4 * 24 * 3_600_000, false_positive_rate: 1e-6, seed: [0; 32] }
+        // An envelope lives seven days and may come an hour too late by either clock: what is younger than that must not
+        // be forgotten, or a replay of it is flooded again. The filter's pages are taken as they fill.
+        Self { capacity: 1 << 21, rotate_after: 8 * 24 * 3_600_000, false_positive_rate: 1e-6, seed: [0; 32] }
     }
 }
 

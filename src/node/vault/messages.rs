@@ -23,12 +23,29 @@ impl Vault {
             return;
         }
         let Accepted { id, expiry, ref envelope, source, synced, window } = accepted;
+        let opened = self.keyring.open(envelope, self.clock.now().unix);
+        // Whether it has been shown only the store can say: a message waits until it does.
+        let archived = match &opened {
+            Ok(Some(_)) => self.history.holds(&id).map(|holding| holding.archive),
+            _ => Ok(false),
+        };
+        let archived = match archived {
+            Ok(archived) => archived,
+            Err(error) => {
+                self.noted::<()>(Err(error));
+                batch.ids.remove(&id);
+                self.keep_for_retry(accepted);
+                return;
+            }
+        };
         if window {
             batch.entries.push(Entry::Window { id, expiry, source, envelope: envelope.clone() });
         }
-        match self.keyring.open(envelope, self.clock.now().unix) {
-            Ok(None) => {}
-            Ok(Some((room, opened))) => self.take_in(batch, room, opened, expiry, envelope.clone(), synced),
+        match opened {
+            Ok(Some((room, opened))) if !archived => {
+                self.take_in(batch, room, opened, expiry, envelope.clone(), synced);
+            }
+            Ok(_) => {}
             Err(reject) => self.shared.count(reject.name()),
         }
         batch.accepted.push(accepted);
@@ -37,9 +54,6 @@ impl Vault {
     /// A message of one of the rooms: into its archive, its place among the others noted, and shown.
     fn take_in(&mut self, batch: &mut Batch, room: usize, opened: Opened, expiry: u32, envelope: Bytes, synced: bool) {
         let id = opened.id;
-        if self.archived(&id) {
-            return;
-        }
         let tag = self.keyring.rooms()[room].tag();
         if self.progress.damaged.contains(&id) && !self.progress.pending.contains_key(&id) {
             // It was here and shown; only its bytes come back.

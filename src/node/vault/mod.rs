@@ -161,6 +161,8 @@ pub(super) struct Progress {
     damaged: HashSet<MsgId>,
     /// The last message shown in each room, in the order of display: what waits longer than that is late.
     newest: BTreeMap<usize, Rank>,
+    /// Bytes that came into the window since the quota was last enforced.
+    window_bytes: u64,
     new: BTreeMap<usize, u64>,
     failing: bool,
 }
@@ -221,7 +223,9 @@ impl Vault {
             Command::Ask(id) => {
                 let known = batch.ids.contains(&id)
                     || self.progress.retry_ids.contains(&id)
-                    || self.history.holds(&id).is_ok_and(|holding| holding.any());
+                    // A store that can't say is taken to know: a replay isn't flooded again, and should the id be new
+                    // after all, reconciliation brings it.
+                    || self.history.holds(&id).map_or(true, |holding| holding.any());
                 self.reply(Reply::Known(id, known));
             }
             Command::ListIds(session, shelf, range) => {
@@ -329,7 +333,9 @@ impl Vault {
                 if std::mem::take(&mut self.progress.failing) {
                     self.shared.notice(NoticeLevel::Info, "node", "the history works again");
                 }
+                let bytes = batch.entries.iter().map(window_bytes).sum::<u64>();
                 self.acknowledge(batch);
+                self.mind_the_quota(bytes);
             }
             Err(error) => {
                 let sentence = error.to_string();
@@ -369,5 +375,13 @@ impl Vault {
             self.progress.pending = waiting;
         }
         batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
+    }
+}
+
+/// What an entry adds to the window at most, in bytes.
+fn window_bytes(entry: &Entry) -> u64 {
+    match entry {
+        Entry::Window { envelope, .. } => envelope.len() as u64,
+        Entry::Archive { .. } | Entry::State { .. } => 0,
     }
 }

@@ -10,6 +10,9 @@ use super::{Batch, RETRY_MAX_BYTES, Vault, Waiting};
 use crate::proto::Accepted;
 use crate::room::RoomKind;
 
+/// By which share of its quota the window may outgrow it before it is evicted: an eighth.
+const QUOTA_SLACK_SHARE: u64 = 8;
+
 impl Vault {
     pub(super) fn prune(&mut self, now: ExpiryHour) {
         let pruned = self.history.prune(&self.retention, now);
@@ -24,6 +27,17 @@ impl Vault {
             }
         }
         self.give_up_what_nothing_follows();
+    }
+
+    /// Evicts what is past the quota as soon as much has come in, without waiting for the next pruning. What has expired
+    /// stays: that takes a clock that can be trusted.
+    pub(super) fn mind_the_quota(&mut self, bytes: u64) {
+        self.progress.window_bytes += bytes;
+        if self.progress.window_bytes > self.retention.window_quota_bytes / QUOTA_SLACK_SHARE {
+            self.progress.window_bytes = 0;
+            let evicted = self.history.prune(&self.retention, 0);
+            self.noted(evicted);
+        }
     }
 
     /// In a room that forgets, a message counts as missing only as long as one that follows it is here.
