@@ -113,7 +113,7 @@ enum RoomCommand {
         #[arg(long, value_name = "HOURS", value_parser = clap::value_parser!(u32).range(1..=i64::from(room::EXPIRES_MAX_HOURS)))]
         expires: Option<u32>,
     },
-    /// Read an invite from standard input and print the [[chats]] entry to paste into your config
+    /// Read an invite from standard input and print the `[[chats]]` entry to paste into your config
     Join {
         /// What to call the chat, in place of the name that the invite suggests
         #[arg(long, value_name = "NAME")]
