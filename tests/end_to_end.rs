@@ -200,6 +200,38 @@ fn a_command_is_a_script_that_reloads_as_it_is_saved() {
 }
 
 #[test]
+fn a_service_without_input_runs_until_it_is_told_to_stop() {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>();
+    let config = TestConfig { name: "relay", port, peers: vec![], chats: vec![], extra: String::new() };
+    let mut relay = Command::new(env!("CARGO_BIN_EXE_rumor"))
+        .arg("--config")
+        .arg(config.write(folder.path()))
+        .arg("--json")
+        .arg("--state")
+        .arg(folder.path().join("state"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(relay.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("ready"));
+    // Had the null device counted as an end of input, the next line would be "stopped" without being asked for.
+    let mut peer = Node::start(
+        &TestConfig { name: "alice", port: 0, peers: vec![port], chats: vec![], extra: String::new() }
+            .write(folder.path()),
+        &folder.path().join("alice"),
+    );
+    peer.expect_peers(1);
+    assert!(lines.next().unwrap().contains("peer_up"));
+    assert!(Command::new("kill").args(["-TERM", &relay.id().to_string()]).status().unwrap().success());
+    assert!(lines.last().unwrap().contains("stopped"));
+    assert!(relay.wait().unwrap().success());
+}
+
+#[test]
 fn a_signal_ends_a_node_cleanly() {
     let folder = tempfile::tempdir().unwrap();
     let [port] = free_ports::<1>();
