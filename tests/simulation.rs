@@ -60,13 +60,13 @@ fn every_message_reaches_every_node_live_and_equal_seeds_give_equal_totals() {
 #[test]
 fn lost_frames_and_a_partition_are_mended() {
     let config = SimConfig { seed: seed_from_env(2), loss_per_mille: 50, ..SimConfig::default() };
-    let mut sim = settled(config, 200, exact);
-    sim.partition(|node| u8::from(node < 100));
+    let mut sim = settled(config, 1_000, exact);
+    sim.partition(|node| u8::from(node < 500));
     for n in 0..100 {
-        sim.publish(n * 37 % 200, 1);
+        sim.publish(n * 37 % 1_000, 1);
         sim.run_for(200);
     }
-    assert!(sim.totals().missed >= 100 * 100, "the partition holds");
+    assert!(sim.totals().missed >= 100 * 500, "the partition holds");
     sim.heal();
     assert!(sim.run_until(1_000, 15 * MINUTE_MS, |sim| sim.totals().missed == 0), "{:#?}", sim.totals());
     let totals = sim.totals();
