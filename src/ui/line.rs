@@ -76,6 +76,8 @@ struct State {
     reading: bool,
     /// Whether the prompt was waited for in vain since it was last there.
     gave_up: bool,
+    /// Whether there will be no prompt any more.
+    over: bool,
 }
 
 impl Shared {
@@ -91,10 +93,16 @@ impl Shared {
         self.prompt.notify_all();
     }
 
+    fn set_over(&self) {
+        self.state().over = true;
+        self.prompt.notify_all();
+    }
+
     /// Waits a moment for the prompt: what is printed through it keeps its order, and doesn't tear a line apart.
     fn wait_for_prompt(&self) {
         let wait = Duration::from_millis(PRINT_WAIT_MS);
-        let waited = self.prompt.wait_timeout_while(self.state(), wait, |state| !state.reading && !state.gave_up);
+        let waited =
+            self.prompt.wait_timeout_while(self.state(), wait, |state| !(state.reading || state.gave_up || state.over));
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         // A command that prints on and on would else wait for each of its pages.
         state.gave_up = !state.reading;
@@ -175,7 +183,11 @@ impl Line {
                     if std::mem::take(&mut self.interrupted) {
                         self.interrupt().await;
                     }
-                    self.ask();
+                    if after.is_some_and(|after| after.quit) {
+                        self.shared.set_over();
+                    } else {
+                        self.ask();
+                    }
                 }
                 Some(typed) = typed.recv() => self.typed(typed).await,
                 event = events.recv() => match event {
@@ -351,6 +363,7 @@ fn start(session: &Session, shared: &Arc<Shared>, lines_file: Option<PathBuf>) -
             };
             let end = matches!(answer, Typed::End);
             if answers.blocking_send(answer).is_err() || end {
+                shared.set_over();
                 return;
             }
         }

@@ -32,6 +32,8 @@ struct Echo {
 pub(super) struct After {
     /// A command opened a chat.
     pub(super) opened: bool,
+    /// The program is to end.
+    pub(super) quit: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -158,7 +160,10 @@ impl Session {
 
     fn act(&self, action: UiAction, after: &mut After) {
         match action {
-            UiAction::Quit => self.handle.shutdown(),
+            UiAction::Quit => {
+                after.quit = true;
+                self.handle.shutdown();
+            }
             UiAction::Open(chat) => {
                 *lock(&self.open) = Some(chat.clone());
                 after.opened = true;
