@@ -78,6 +78,23 @@ pub enum Turn {
     Both,
 }
 
+impl Turn {
+    /// Carries it out on two generations. `clear` empties one and keeps its room.
+    pub fn carry_out<G>(self, young: &mut G, old: &mut G, clear: impl Fn(&mut G)) {
+        match self {
+            Self::Stay => {}
+            Self::One => {
+                std::mem::swap(young, old);
+                clear(young);
+            }
+            Self::Both => {
+                clear(young);
+                clear(old);
+            }
+        }
+    }
+}
+
 /// When two generations of ids rotate, by count and by time, so that the contract of [`Dedup`] holds.
 #[derive(Clone, Debug)]
 pub struct Rotation {

@@ -5,8 +5,6 @@
 //! one is cleared and takes its place (the double buffering of Chang, Feng and Li, "Approximate caches for packet
 //! classification", 2004). Each is sized for half the stated rate, so their sum keeps it.
 
-use std::mem;
-
 use fastbloom::BloomFilter;
 use rumormill_api::{Dedup, DedupConfig, Millis, MsgId, Registry, Result, Rotation, Seen, Turn};
 
@@ -65,17 +63,7 @@ impl BloomDedup {
     }
 
     fn turn(&mut self, turn: Turn) {
-        match turn {
-            Turn::Stay => {}
-            Turn::One => {
-                mem::swap(&mut self.young, &mut self.old);
-                self.young.clear();
-            }
-            Turn::Both => {
-                self.young.clear();
-                self.old.clear();
-            }
-        }
+        turn.carry_out(&mut self.young, &mut self.old, |generation| generation.clear());
     }
 }
 

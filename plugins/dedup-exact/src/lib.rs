@@ -4,7 +4,6 @@
 mod hasher;
 
 use std::collections::HashSet;
-use std::mem;
 
 use rumormill_api::{Dedup, DedupConfig, Millis, MsgId, Registry, Result, Rotation, Seen, Turn};
 
@@ -61,17 +60,7 @@ impl ExactDedup {
     }
 
     fn turn(&mut self, turn: Turn) {
-        match turn {
-            Turn::Stay => {}
-            Turn::One => {
-                mem::swap(&mut self.young, &mut self.old);
-                self.young.clear();
-            }
-            Turn::Both => {
-                self.young.clear();
-                self.old.clear();
-            }
-        }
+        turn.carry_out(&mut self.young, &mut self.old, |generation| generation.clear());
     }
 }
 
