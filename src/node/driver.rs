@@ -251,7 +251,7 @@ impl Driver {
             }
         }
         self.hand_over(&mut accepted).await;
-        self.shared.set_engine_counters(self.engine.counters().iter());
+        self.shared.set_engine_counters(self.engine.counters());
     }
 
     async fn hand_over(&mut self, accepted: &mut Vec<Accepted>) {

@@ -128,14 +128,13 @@ impl ToPresenter {
         let others = matches!(&shown, Shown::Message(message) if !message.mine);
         if others && self.queue.capacity() <= PRESENTER_RESERVE || self.queue.try_send(shown).is_err() {
             // Told once per backlog, not once per message.
-            if self.shared.counters().get("not_shown_live").copied().unwrap_or(0) % 1_000 == 0 {
+            if self.shared.count_up("not_shown_live") % 1_000 == 1 {
                 self.shared.notice(
                     NoticeLevel::Warning,
                     "node",
                     "messages come faster than scripts can filter them: some are only in the history (show history)",
                 );
             }
-            self.shared.count("not_shown_live");
         }
     }
 }

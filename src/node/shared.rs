@@ -8,6 +8,7 @@ use rumormill_api::LinkId;
 use tokio::sync::broadcast;
 
 use super::api::{ChatInfo, Event, Me, NoticeLevel, PeerInfo};
+use crate::proto::Counters;
 
 /// How many events a subscriber may lag behind before it misses some.
 pub(super) const EVENT_BUS_CAPACITY: usize = 16_384;
@@ -20,7 +21,7 @@ pub(super) struct Shared {
     chats: Mutex<Vec<ChatInfo>>,
     peers: Mutex<BTreeMap<LinkId, PeerInfo>>,
     vault_counters: Mutex<BTreeMap<&'static str, u64>>,
-    engine_counters: Mutex<BTreeMap<&'static str, u64>>,
+    engine_counters: Mutex<Counters>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -77,19 +78,24 @@ impl Shared {
     }
 
     pub(super) fn count(&self, name: &'static str) {
-        *lock(&self.vault_counters).entry(name).or_default() += 1;
+        self.count_up(name);
     }
 
-    /// Takes over the engine's counters, as they stand now.
-    pub(super) fn set_engine_counters(&self, counters: impl Iterator<Item = (&'static str, u64)>) {
-        let mut ours = lock(&self.engine_counters);
-        for (name, value) in counters {
-            ours.insert(name, value);
-        }
+    /// Counts one more; says how many there are now.
+    pub(super) fn count_up(&self, name: &'static str) -> u64 {
+        let mut counters = lock(&self.vault_counters);
+        let count = counters.entry(name).or_default();
+        *count += 1;
+        *count
+    }
+
+    /// Takes over the engine's counters, as they stand now. Every turn of the driver does: a copy, no look-up by name.
+    pub(super) fn set_engine_counters(&self, counters: &Counters) {
+        lock(&self.engine_counters).clone_from(counters);
     }
 
     pub(super) fn counters(&self) -> BTreeMap<&'static str, u64> {
-        let mut all = lock(&self.engine_counters).clone();
+        let mut all: BTreeMap<_, _> = lock(&self.engine_counters).iter().collect();
         for (name, value) in lock(&self.vault_counters).iter() {
             *all.entry(name).or_default() += value;
         }
