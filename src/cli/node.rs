@@ -88,9 +88,8 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
     let lua = &config.lua;
     let to_bytes = |kib: u64| usize::try_from(kib.saturating_mul(1 << 10)).unwrap_or(usize::MAX);
     let scripts = config.scripts.iter().map(|(name, script)| {
-        let ScriptConfig { limits, .. } = ScriptConfig::default();
         let (rooms, allow, settings) = (script.rooms.clone(), script.allow.clone(), script.settings.clone());
-        (name.clone(), ScriptConfig { rooms, allow, limits, settings })
+        (name.clone(), ScriptConfig { rooms, allow, limits: None, settings })
     });
     let host = HostConfig {
         folder: lua.folder.clone(),
