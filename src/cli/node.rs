@@ -103,6 +103,7 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
         },
         scripts: scripts.collect(),
         watch: true,
+        clock: None,
     };
     // Loading scripts takes as long as they take: not on a thread of the runtime.
     let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::node::Clock;
 
 /// How a [`super::Host`] is set up.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +20,9 @@ pub struct HostConfig {
     pub scripts: BTreeMap<String, ScriptConfig>,
     /// Whether saved files are reloaded while the program runs.
     pub watch: bool,
+    /// The clock of a node in virtual time, readable on every thread; `None` is the system's. With one, the node's runtime
+    /// must be a current-thread one whose clock is paused: its time then stands still while scripts have something to do.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// What a script may use. Past it the call is killed and the script goes on, until `kills_max` kills in a row.

@@ -119,7 +119,7 @@ impl Host {
                 .map_err(|source| HostError::Folder { path: folder.display().to_string(), source })?;
         }
         let core = Arc::new(Core {
-            link: Arc::default(),
+            link: Arc::new(Link::new(config.clock.clone())),
             watchdog: Watchdog::start().map_err(HostError::Thread)?,
             entries: Mutex::default(),
             generation: AtomicU64::new(0),

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::error::ScriptError;
 use super::meter::lock;
+use super::time::{Activity, Busy};
 use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, PeerInfo};
 use rumormill_api::MsgId;
 
@@ -144,10 +145,13 @@ pub(super) enum Job {
     Retire,
 }
 
+/// A job, and that it is under way until it has been handled.
+pub(super) type Queued = (Job, Busy);
+
 #[derive(Default)]
 struct Queues {
-    urgent: VecDeque<Job>,
-    normal: VecDeque<Job>,
+    urgent: VecDeque<Queued>,
+    normal: VecDeque<Queued>,
     closed: bool,
 }
 
@@ -156,16 +160,22 @@ struct Queues {
 pub(super) struct Inbox {
     queues: Mutex<Queues>,
     ready: Condvar,
+    activity: Arc<Activity>,
 }
 
 impl Inbox {
+    /// An empty queue whose jobs are counted there.
+    pub(super) fn new(activity: Arc<Activity>) -> Self {
+        Self { activity, ..Self::default() }
+    }
+
     /// Adds an event, a command or a completion; false when the queue is full or closed.
     pub(super) fn push(&self, job: Job) -> bool {
         let mut queues = lock(&self.queues);
         if queues.closed || queues.normal.len() >= EVENTS_MAX {
             return false;
         }
-        queues.normal.push_back(job);
+        queues.normal.push_back((job, self.activity.begin()));
         drop(queues);
         self.ready.notify_one();
         true
@@ -177,7 +187,7 @@ impl Inbox {
         if queues.closed || queues.urgent.len() >= FILTERS_MAX {
             return false;
         }
-        queues.urgent.push_back(job);
+        queues.urgent.push_back((job, self.activity.begin()));
         drop(queues);
         self.ready.notify_one();
         true
@@ -187,14 +197,14 @@ impl Inbox {
     pub(super) fn push_urgent(&self, job: Job) {
         let mut queues = lock(&self.queues);
         if !queues.closed {
-            queues.urgent.push_back(job);
+            queues.urgent.push_back((job, self.activity.begin()));
         }
         drop(queues);
         self.ready.notify_one();
     }
 
     /// Waits for the next job; `None` once closed. A frozen script gets only what is urgent.
-    pub(super) fn next(&self, frozen: bool) -> Option<Job> {
+    pub(super) fn next(&self, frozen: bool) -> Option<Queued> {
         let mut queues = lock(&self.queues);
         loop {
             if queues.closed {
@@ -213,9 +223,10 @@ impl Inbox {
     /// Takes what waits and is not urgent, for the next generation.
     pub(super) fn take_events(&self) -> Vec<Job> {
         let mut queues = lock(&self.queues);
-        let (events, other): (Vec<_>, Vec<_>) = queues.normal.drain(..).partition(|job| matches!(job, Job::Event(_)));
+        let (events, other): (Vec<_>, Vec<_>) =
+            queues.normal.drain(..).partition(|(job, _)| matches!(job, Job::Event(_)));
         queues.normal = other.into();
-        events
+        events.into_iter().map(|(job, _)| job).collect()
     }
 
     /// Ends it: everything that waits is dropped.

@@ -11,6 +11,7 @@
 //! | `worker`, `convert`, `job` | a script's thread, its coroutines, what they return, and its queue |
 //! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
 //! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
+//! | `time` | the clock that scripts see; virtual time waits for their threads |
 //! | `source`, `require` | where scripts and their modules come from |
 //! | `reload`, `watch` | hot reload: stage, then swap; what is watched and how often it is looked at |
 
@@ -32,6 +33,7 @@ mod require;
 mod sandbox;
 mod shared;
 mod source;
+mod time;
 mod watch;
 mod watchdog;
 mod worker;

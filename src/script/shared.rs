@@ -11,7 +11,8 @@ use super::error::ScriptError;
 use super::host::Core;
 use super::job::{Answer, Inbox, Slot};
 use super::meter::{Found, Meter, lock};
-use crate::node::{Handle, NoticeLevel, Place};
+use super::time::{Activity, Time};
+use crate::node::{Clock, Handle, NoticeLevel, Place};
 
 /// Most notices that wait for the node to start.
 const EARLY_NOTICES_MAX: usize = 64;
@@ -24,11 +25,23 @@ pub(super) struct Link {
     node: RwLock<Option<(Handle, tokio::runtime::Handle)>>,
     early: Mutex<VecDeque<(NoticeLevel, String, String)>>,
     pub(super) core: OnceLock<Weak<Core>>,
+    pub(super) time: Time,
+    pub(super) activity: Arc<Activity>,
+    /// Whether the node's runtime is one whose time is virtual.
+    virtual_time: bool,
 }
 
 impl Link {
+    /// No node yet. With a clock, time is virtual.
+    pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
+        Self { virtual_time: clock.is_some(), time: Time::new(clock), ..Self::default() }
+    }
+
     /// The node has started.
     pub(super) fn attach(&self, handle: Handle, runtime: tokio::runtime::Handle) {
+        if self.virtual_time {
+            self.activity.hold_time_of(runtime.clone());
+        }
         *self.node.write().unwrap_or_else(PoisonError::into_inner) = Some((handle, runtime));
         let early: Vec<_> = lock(&self.early).drain(..).collect();
         for (level, source, text) in early {
@@ -214,10 +227,11 @@ impl Shared {
             budgets,
             grants,
             settings,
+            inbox: Inbox::new(Arc::clone(&link.activity)),
+            notices: Mutex::new(Bucket::new(ERROR_NOTICES.0, ERROR_NOTICES.1, link.time.instant())),
             link,
             watchdog,
             meter: Arc::default(),
-            inbox: Inbox::default(),
             registered: Mutex::default(),
             state: Mutex::new(ScriptState::Running),
             last_error: Mutex::default(),
@@ -228,7 +242,6 @@ impl Shared {
             loaded: AtomicBool::new(false),
             refused: Mutex::default(),
             waiting: Mutex::default(),
-            notices: Mutex::new(Bucket::new(ERROR_NOTICES.0, ERROR_NOTICES.1, Instant::now())),
         }
     }
 
@@ -259,7 +272,7 @@ impl Shared {
         let text = error.to_string();
         tracing::warn!(target: super::LOG_TARGET, script = %self.name, "{text}");
         *lock(&self.last_error) = Some(text.clone());
-        if lock(&self.notices).take(Instant::now()) {
+        if lock(&self.notices).take(self.link.time.instant()) {
             self.link.notify(NoticeLevel::Error, &self.name, &text);
         }
     }
@@ -371,7 +384,7 @@ mod tests {
         }
         assert!(!shared.inbox.push_filter(filter()));
         // Filters go first; a frozen script keeps its events for the next generation.
-        assert!(matches!(shared.inbox.next(false), Some(Job::Filter { .. })));
+        assert!(matches!(shared.inbox.next(false), Some((Job::Filter { .. }, _))));
         assert_eq!(shared.inbox.take_events().len(), EVENTS_MAX);
     }
 }

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use serde_json::Value as Json;
@@ -62,8 +62,9 @@ fn run(start: Start) {
     drop(text);
     worker.api.publish();
     slot.answer(Answer::Loaded(Ok(())));
-    while let Some(job) = shared.inbox.next(worker.frozen) {
+    while let Some((job, busy)) = shared.inbox.next(worker.frozen) {
         worker.handle(job);
+        drop(busy);
         if worker.retiring && worker.tasks.is_empty() {
             break;
         }
@@ -254,16 +255,20 @@ impl Worker {
     }
 
     fn command(&mut self, id: u32, rest: String, usage: String, context: CommandContext, slot: Slot) {
+        let now = self.shared.link.time.instant();
         let ready = {
             let commands = self.api.commands.borrow();
             match commands.get(&id) {
                 None => Err("the command is gone".to_owned()),
                 Some(command) => {
-                    let wait = command.last.get().map_or(0.0, |last| command.cooldown - last.elapsed().as_secs_f64());
+                    let wait = command
+                        .last
+                        .get()
+                        .map_or(0.0, |last| command.cooldown - now.saturating_duration_since(last).as_secs_f64());
                     if wait > 0.0 {
                         Err(format!("wait {} s", wait.ceil()))
                     } else {
-                        command.last.set(Some(Instant::now()));
+                        command.last.set(Some(now));
                         Ok(command.run.clone())
                     }
                 }

@@ -1,7 +1,6 @@
 //! `rumor.log`, and `print`, which is `rumor.log.info`.
 
 use std::rc::Rc;
-use std::time::Instant;
 
 use mlua::{Lua, Table, Value};
 
@@ -31,7 +30,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
                 }
                 line.push_str(&shown(value));
             }
-            if api.logs.borrow_mut().take(Instant::now()) {
+            if api.logs.borrow_mut().take(api.shared.link.time.instant()) {
                 write(level, &api.shared.name, &clean_line(&line, LOG_LINE_MAX_BYTES));
             }
             Ok(())

@@ -3,6 +3,7 @@
 
 mod args;
 mod chat;
+mod clock;
 mod command;
 mod config;
 mod context;
@@ -16,7 +17,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
@@ -80,6 +80,7 @@ pub(super) struct Api {
 impl Api {
     /// Installs `rumor` into a state that is still open.
     pub(super) fn install(sandbox: &Sandbox, shared: Arc<Shared>) -> mlua::Result<Rc<Self>> {
+        let now = shared.link.time.instant();
         let api = Rc::new(Self {
             shared,
             mode: Cell::new(Mode::Loading),
@@ -91,7 +92,7 @@ impl Api {
             next_id: Cell::new(1),
             live: Cell::new(false),
             sends: RefCell::default(),
-            logs: RefCell::new(Bucket::new(LOG_LINES.0, LOG_LINES.1, Instant::now())),
+            logs: RefCell::new(Bucket::new(LOG_LINES.0, LOG_LINES.1, now)),
             guard: sandbox.guard.clone(),
             blocking: sandbox.blocking.clone(),
             message_meta: RefCell::default(),
@@ -106,6 +107,7 @@ impl Api {
         chat::install(lua, &api, &rumor)?;
         node::install(lua, &api, &rumor)?;
         config::install(lua, &api, &rumor)?;
+        clock::install(lua, &api)?;
         log::install(lua, &api, &rumor)?;
         rumor.set_readonly(true);
         lua.globals().raw_set("rumor", rumor)?;
@@ -178,7 +180,7 @@ impl Api {
     /// Takes a token for a message to a chat.
     fn may_send(&self, chat: &str) -> Result<(), Refusal> {
         let budgets = &self.shared.budgets;
-        let now = Instant::now();
+        let now = self.shared.link.time.instant();
         let mut sends = self.sends.borrow_mut();
         let bucket = sends.entry(chat.to_owned()).or_insert_with(|| {
             Bucket::new(f64::from(budgets.send_burst), f64::from(budgets.send_per_minute) / 60.0, now)
