@@ -203,6 +203,54 @@ pub struct Stats {
     pub tombstones: u64,
 }
 
+/// One part of [`History::check`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Checked {
+    /// Envelopes that were read and hashed.
+    pub envelopes: u64,
+    /// Those of them that no longer hash to their ids, or stand on a shelf without their bytes.
+    pub damaged: Vec<Damaged>,
+    /// Where the next part begins; `None` at the end.
+    pub next: Option<MsgId>,
+}
+
+/// A record whose bytes are damaged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damaged {
+    /// The id of what it was.
+    pub id: MsgId,
+    /// The rooms whose archives it stands in.
+    pub rooms: Vec<RoomTag>,
+}
+
+/// What [`History::mend`] found and did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Mended {
+    /// Whether the store's structure was broken and made anew out of what could be read. The broken files are kept
+    /// beside it.
+    pub rebuilt: bool,
+    /// Envelopes that were carried over.
+    pub kept: u64,
+    /// Those that couldn't be, as far as what is left names them.
+    pub lost: Vec<Damaged>,
+}
+
+/// What [`History::compact`] did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Compacted {
+    /// What the store took on the disk before, in bytes.
+    pub before_bytes: u64,
+    /// What it takes now, in bytes.
+    pub after_bytes: u64,
+}
+
+/// How far a long operation is: what is done, and how much there is to do, in a unit of its own.
+pub type Progress<'a> = dyn FnMut(u64, u64) + 'a;
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "history", format!("this backend has no {what}: it keeps nothing on a disk"))
+}
+
 /// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own.
 ///
 /// Permitted errors: [`Full`](crate::ErrorKind::Full), [`Io`](crate::ErrorKind::Io) and
@@ -248,12 +296,57 @@ pub trait History: Send {
     /// As the trait says.
     fn ids(&self, shelf: Shelf, range: ExpiryRange) -> Result<Vec<(ExpiryHour, MsgId)>>;
 
+    /// At most `limit` of the pairs that [`ids`](Self::ids) lists, the first ones behind `after`: a long list by parts,
+    /// none of which holds the store up.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn ids_after(
+        &self,
+        shelf: Shelf,
+        range: ExpiryRange,
+        after: Option<(ExpiryHour, MsgId)>,
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        let mut ids = self.ids(shelf, range)?;
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        ids.truncate(limit);
+        Ok(ids)
+    }
+
+    /// At most `limit` records of a room's archive behind `after`, in ascending order of (Lamport, id), being the first
+    /// ones: [`page`](Self::page) in the other direction. A damaged record is left out.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn page_after(&self, room: &RoomTag, after: Option<Cursor>, limit: usize) -> Result<Vec<ArchiveRecord>> {
+        let mut records = self.page(room, Cursor::END, usize::MAX)?;
+        records.retain(|record| after.is_none_or(|after| record.at > after));
+        records.truncate(limit);
+        Ok(records)
+    }
+
     /// The unexpired tombstones, in no particular order: with the window's ids, what deduplication starts from.
     ///
     /// # Errors
     ///
     /// As the trait says.
     fn tombstones(&self) -> Result<Vec<MsgId>>;
+
+    /// At most `limit` of the [`tombstones`](Self::tombstones), ascending, the first ones behind `after`.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn tombstones_after(&self, after: Option<MsgId>, limit: usize) -> Result<Vec<MsgId>> {
+        let mut ids = self.tombstones()?;
+        ids.retain(|id| after.is_none_or(|after| *id > after));
+        ids.sort_unstable();
+        ids.truncate(limit);
+        Ok(ids)
+    }
 
     /// A value written by [`Entry::State`].
     ///
@@ -283,4 +376,39 @@ pub trait History: Send {
     ///
     /// As the trait says.
     fn stats(&self) -> Result<Stats>;
+
+    /// Reads and hashes at most `limit` envelopes whose ids come behind `after`, whichever shelves they stand on, in the
+    /// order of their ids. What is damaged is named and stays as it is. A record that goes bad on a disk does so with
+    /// its neighbours: let [`mend`](Self::mend) look at the structure before [`forget`](Self::forget) removes it.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where nothing lies on a disk; else as the trait says.
+    fn check(&self, after: Option<&MsgId>, limit: usize) -> Result<Checked> {
+        let _ = (after, limit);
+        Err(unsupported("check"))
+    }
+
+    /// Checks the structure beneath the records (pages, indexes). If it is broken, the store is made anew out of what can
+    /// be read of it, and the broken files are kept under another name.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where nothing lies on a disk; else as the trait says, and then the
+    /// store is as it was.
+    fn mend(&mut self, progress: &mut Progress<'_>) -> Result<Mended> {
+        let _ = progress;
+        Err(unsupported("structure to check"))
+    }
+
+    /// Makes the files as small as what they hold allows. All or nothing: interrupted, the store is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) where nothing lies on a disk; [`Full`](crate::ErrorKind::Full)
+    /// where the disk has no room for the smaller copy beside the old one; else as the trait says.
+    fn compact(&mut self, progress: &mut Progress<'_>) -> Result<Compacted> {
+        let _ = progress;
+        Err(unsupported("files to compact"))
+    }
 }

@@ -32,8 +32,8 @@ pub use cipher::{CipherSuite, EpochKey, Header, OpenError, RoomCipher};
 pub use dedup::{Dedup, DedupConfig, Rotation, Seen, Turn};
 pub use error::{Error, ErrorKind, Result};
 pub use history::{
-    Appended, ArchiveRecord, Cursor, Entry, ExpiryRange, History, HistoryConfig, Holding, Pruned, Retention,
-    STATE_KEY_MAX_BYTES, Shelf, Stats,
+    Appended, ArchiveRecord, Checked, Compacted, Cursor, Damaged, Entry, ExpiryRange, History, HistoryConfig, Holding,
+    Mended, Progress, Pruned, Retention, STATE_KEY_MAX_BYTES, Shelf, Stats,
 };
 pub use ids::{ExpiryHour, LinkId, Millis, MsgId, PeerAddr, RoomTag, SourceGroup};
 pub use queue::SendQueue;

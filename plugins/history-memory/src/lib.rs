@@ -187,6 +187,38 @@ impl History for MemoryHistory {
         })
     }
 
+    fn ids_after(
+        &self,
+        shelf: Shelf,
+        range: ExpiryRange,
+        after: Option<(ExpiryHour, MsgId)>,
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        let Some(after) = after else {
+            let mut ids = self.ids(shelf, range)?;
+            ids.truncate(limit);
+            return Ok(ids);
+        };
+        if range.from > range.to || after.0 > range.to {
+            return Ok(Vec::new());
+        }
+        Ok(match shelf {
+            Shelf::Window => self.window.ids_after(range, after, limit),
+            Shelf::Archive(room) => {
+                self.archive.get(&room).map_or_else(Vec::new, |shelf| shelf.ids_after(range, after, limit))
+            }
+        })
+    }
+
+    fn page_after(&self, room: &RoomTag, after: Option<Cursor>, limit: usize) -> Result<Vec<ArchiveRecord>> {
+        let Some(shelf) = self.archive.get(room) else { return Ok(Vec::new()) };
+        let record = |(at, expiry): (Cursor, ExpiryHour)| {
+            let envelope = self.held.get(&at.id)?.envelope.clone();
+            Some(ArchiveRecord { at, expiry, envelope })
+        };
+        Ok(shelf.after(after).filter_map(record).take(limit).collect())
+    }
+
     fn tombstones(&self) -> Result<Vec<MsgId>> {
         Ok(self.tombstones.keys().copied().collect())
     }

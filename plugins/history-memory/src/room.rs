@@ -1,6 +1,7 @@
 //! One room's archive.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use rumormill_api::{Cursor, ExpiryHour, ExpiryRange, MsgId};
 
@@ -30,6 +31,22 @@ impl Room {
     /// `range.from` must not lie behind `range.to`.
     pub(crate) fn ids(&self, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
         self.by_expiry.range(crate::window::bounds(range)).copied().collect()
+    }
+
+    /// `range.from` must not lie behind `range.to`, nor `after` behind its end.
+    pub(crate) fn ids_after(
+        &self,
+        range: ExpiryRange,
+        after: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> Vec<(ExpiryHour, MsgId)> {
+        crate::window::part(&self.by_expiry, range, after, limit)
+    }
+
+    /// Everything behind `at`.
+    pub(crate) fn after(&self, at: Option<Cursor>) -> impl Iterator<Item = (Cursor, ExpiryHour)> {
+        let from = at.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_clock.range((from, Bound::Unbounded)).map(|(at, expiry)| (*at, *expiry))
     }
 
     pub(crate) fn len(&self) -> usize {

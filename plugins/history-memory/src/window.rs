@@ -1,13 +1,25 @@
 //! The window's order, and who holds how much of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 
 use rumormill_api::{ExpiryHour, ExpiryRange, MsgId, SourceGroup};
 
 /// The whole range as keys of an order by (expiry, id).
 pub(crate) fn bounds(range: ExpiryRange) -> RangeInclusive<(ExpiryHour, MsgId)> {
     (range.from, MsgId([0; 32]))..=(range.to, MsgId([0xff; 32]))
+}
+
+/// At most `limit` of the range behind `after`, which must not lie behind its end.
+pub(crate) fn part(
+    order: &BTreeSet<(ExpiryHour, MsgId)>,
+    range: ExpiryRange,
+    after: (ExpiryHour, MsgId),
+    limit: usize,
+) -> Vec<(ExpiryHour, MsgId)> {
+    let (first, last) = bounds(range).into_inner();
+    let from = if after < first { Bound::Included(first) } else { Bound::Excluded(after) };
+    order.range((from, Bound::Included(last))).take(limit).copied().collect()
 }
 
 /// What came from one source.
@@ -61,6 +73,16 @@ impl Window {
     /// `range.from` must not lie behind `range.to`.
     pub(crate) fn ids(&self, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
         self.order.range(bounds(range)).copied().collect()
+    }
+
+    /// `range.from` must not lie behind `range.to`, nor `after` behind its end.
+    pub(crate) fn ids_after(
+        &self,
+        range: ExpiryRange,
+        after: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> Vec<(ExpiryHour, MsgId)> {
+        part(&self.order, range, after, limit)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -36,7 +36,7 @@ macro_rules! from_redb {
     };
 }
 
-from_redb!(StorageError TableError TransactionError CommitError SetDurabilityError);
+from_redb!(StorageError TableError TransactionError CommitError SetDurabilityError CursorError CompactionError);
 
 fn said(kind: ErrorKind, text: impl Into<String>) -> Error {
     Error::new(kind, NAME, text)

@@ -14,6 +14,7 @@
 //! | `opening` | creating, opening, and checking the schema |
 //! | `tables` | the schema |
 //! | `read`, `write`, `evict` | one function per question or change, within a transaction |
+//! | `rebuild` | the database made anew: smaller, or out of what is left of a broken one |
 //! | `fault` | redb's errors as the contract's |
 //! | `ballast` | the reserve for a full disk |
 
@@ -24,6 +25,7 @@ mod opening;
 mod options;
 mod place;
 mod read;
+mod rebuild;
 mod tables;
 mod write;
 
@@ -36,8 +38,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use rumormill_api::{
-    Appended, ArchiveRecord, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History, HistoryConfig, Holding,
-    MsgId, Pruned, Registry, Result, Retention, RoomTag, Shelf, Stats,
+    Appended, ArchiveRecord, Checked, Compacted, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History,
+    HistoryConfig, Holding, Mended, MsgId, Progress, Pruned, Registry, Result, Retention, RoomTag, Shelf, Stats,
 };
 
 use ballast::Ballast;
@@ -130,6 +132,15 @@ impl RedbHistory {
         Err(error)
     }
 
+    /// The open database, to be replaced: until it is put back or another takes its place, the next call opens what is
+    /// there.
+    fn close_for_rebuild(&self) -> Result<Database> {
+        match self.db.borrow_mut().take() {
+            Some(db) => Ok(db),
+            None => opening::open(&*self.place, &self.settings).map_err(fault::as_reopening),
+        }
+    }
+
     fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Tried<T>) -> Result<T> {
         self.run(|db| work(&db.begin_read()?))
     }
@@ -204,5 +215,58 @@ impl History for RedbHistory {
 
     fn stats(&self) -> Result<Stats> {
         self.read(read::stats)
+    }
+
+    fn ids_after(
+        &self,
+        shelf: Shelf,
+        range: ExpiryRange,
+        after: Option<(ExpiryHour, MsgId)>,
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        self.read(|transaction| read::ids_after(transaction, shelf, range, after, limit))
+    }
+
+    fn page_after(&self, room: &RoomTag, after: Option<Cursor>, limit: usize) -> Result<Vec<ArchiveRecord>> {
+        self.read(|transaction| read::page_after(transaction, room, after, limit))
+    }
+
+    fn tombstones_after(&self, after: Option<MsgId>, limit: usize) -> Result<Vec<MsgId>> {
+        self.read(|transaction| read::tombstones_after(transaction, after, limit))
+    }
+
+    fn check(&self, after: Option<&MsgId>, limit: usize) -> Result<Checked> {
+        self.read(|transaction| read::check(transaction, after, limit))
+    }
+
+    fn mend(&mut self, progress: &mut Progress<'_>) -> Result<Mended> {
+        let mut db = self.close_for_rebuild()?;
+        // A database that redb itself can mend, it mends: then nothing is lost.
+        let broken = catch_unwind(AssertUnwindSafe(|| db.check_integrity())).map_or(true, |checked| checked.is_err());
+        if !broken {
+            *self.db.borrow_mut() = Some(db);
+            return Ok(Mended::default());
+        }
+        // All in memory but the envelopes, which are read from the old file as the new one is written.
+        let salvaged = rebuild::salvage(&db);
+        self.place.set_aside()?;
+        let mut mended = Mended::default();
+        let (settings, mut old) = (self.settings, Some(db));
+        self.place.create(&mut |storage| {
+            let db = old.take().ok_or_else(fault::damaged)?;
+            mended = rebuild::restore(&settings, &db, storage, &salvaged, progress)?;
+            // Closing writes to the old file, which the new one is about to replace.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
+            Ok(())
+        })?;
+        Ok(mended)
+    }
+
+    fn compact(&mut self, progress: &mut Progress<'_>) -> Result<Compacted> {
+        drop(self.close_for_rebuild()?);
+        let before_bytes = self.place.bytes()?;
+        let (place, settings) = (&*self.place, self.settings);
+        place.create(&mut |storage| rebuild::copy(&settings, place.storage()?, storage, progress))?;
+        Ok(Compacted { before_bytes, after_bytes: self.place.bytes()? })
     }
 }

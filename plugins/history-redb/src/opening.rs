@@ -51,7 +51,7 @@ fn create(builder: &Builder, storage: Storage) -> Result<()> {
     })())
 }
 
-fn create_tables(transaction: &WriteTransaction) -> Tried<()> {
+pub(crate) fn create_tables(transaction: &WriteTransaction) -> Tried<()> {
     transaction.open_table(META)?.insert(META_SCHEMA, SCHEMA_VERSION)?;
     transaction.open_table(ENVELOPES)?;
     transaction.open_table(WINDOW)?;
@@ -86,7 +86,7 @@ fn schema_of(transaction: &ReadTransaction) -> Tried<Option<u64>> {
     }
 }
 
-fn settle<T>(tried: Tried<T>) -> Result<T> {
+pub(crate) fn settle<T>(tried: Tried<T>) -> Result<T> {
     tried.map_err(|fault| match fault {
         Fault::Store(error) => fault::in_use(error),
         Fault::Said(error) => error,

@@ -25,7 +25,13 @@ pub(crate) trait Place: Send {
     /// Whether there is nothing yet.
     fn is_empty(&self) -> Result<bool>;
 
-    /// Creates it by `init`, which gets an empty storage, all or nothing.
+    /// How long what is there is, in bytes.
+    fn bytes(&self) -> Result<u64>;
+
+    /// Keeps what is there under another name as well.
+    fn set_aside(&self) -> Result<()>;
+
+    /// Creates it by `init`, which gets an empty storage, all or nothing: what was there before is there until then.
     fn create(&self, init: &mut dyn FnMut(Storage) -> Result<()>) -> Result<()>;
 }
 
@@ -78,6 +84,23 @@ impl Place for Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(fault::of_system(&format!("open {}", path.display()), error)),
         }
+    }
+
+    fn bytes(&self) -> Result<u64> {
+        let path = self.folder.join(FILE_NAME);
+        let metadata = fs::metadata(&path);
+        Ok(metadata.map_err(|error| fault::of_system(&format!("look at {}", path.display()), error))?.len())
+    }
+
+    fn set_aside(&self) -> Result<()> {
+        let path = self.folder.join(FILE_NAME);
+        let free = (1..).map(|n| self.folder.join(format!("{FILE_NAME}.damaged-{n}"))).find(|name| !name.exists());
+        let Some(aside) = free else { return Ok(()) };
+        let failed = |error| fault::of_system(&format!("keep {} as {}", path.display(), aside.display()), error);
+        // A file system without hard links gets a copy.
+        fs::hard_link(&path, &aside).or_else(|_| fs::copy(&path, &aside).map(drop)).map_err(failed)?;
+        tracing::warn!(backend = NAME, file = %aside.display(), "the broken database was kept");
+        sync_folder(&self.folder).map_err(failed)
     }
 
     fn create(&self, init: &mut dyn FnMut(Storage) -> Result<()>) -> Result<()> {

@@ -1,9 +1,12 @@
 //! The questions, each within one read transaction that ends with the call: a long reader would pin pages.
 
+use std::ops::Bound;
+
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _};
 use rumormill_api::{
-    ArchiveRecord, Cursor, Error, ErrorKind, ExpiryHour, ExpiryRange, Holding, MsgId, RoomTag, Shelf, Stats,
+    ArchiveRecord, Checked, Cursor, Damaged, Error, ErrorKind, ExpiryHour, ExpiryRange, Holding, MsgId, RoomTag, Shelf,
+    Stats,
 };
 
 use crate::NAME;
@@ -81,15 +84,60 @@ pub(crate) fn page(
     Ok(records)
 }
 
+pub(crate) fn page_after(
+    transaction: &ReadTransaction,
+    room: &RoomTag,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Tried<Vec<ArchiveRecord>> {
+    let pages = transaction.open_table(ARCHIVE_PAGES)?;
+    let envelopes = transaction.open_table(ENVELOPES)?;
+    let from = match &after {
+        Some(after) => Bound::Excluded((&room.0, after.lamport, &after.id.0)),
+        None => Bound::Included((&room.0, 0, FIRST_ID)),
+    };
+    let to = Bound::Included((&room.0, u64::MAX, LAST_ID));
+    let mut records = Vec::new();
+    for entry in pages.range::<(&[u8; 16], u64, &[u8; 32])>((from, to))? {
+        if records.len() == limit {
+            break;
+        }
+        let (key, expiry) = entry?;
+        let (_, lamport, id) = key.value();
+        let id = MsgId(*id);
+        if let Some(envelope) = envelopes.get(&id.0)?
+            && MsgId::of(envelope.value()) == id
+        {
+            let envelope = Bytes::copy_from_slice(envelope.value());
+            records.push(ArchiveRecord { at: Cursor { lamport, id }, expiry: expiry.value(), envelope });
+        }
+    }
+    Ok(records)
+}
+
 pub(crate) fn ids(transaction: &ReadTransaction, shelf: Shelf, range: ExpiryRange) -> Tried<Vec<(ExpiryHour, MsgId)>> {
+    ids_after(transaction, shelf, range, None, usize::MAX)
+}
+
+pub(crate) fn ids_after(
+    transaction: &ReadTransaction,
+    shelf: Shelf,
+    range: ExpiryRange,
+    after: Option<(ExpiryHour, MsgId)>,
+    limit: usize,
+) -> Tried<Vec<(ExpiryHour, MsgId)>> {
     let ExpiryRange { from, to } = range;
     let mut ids = Vec::new();
-    if from > to {
+    if from > to || after.is_some_and(|(hour, _)| hour > to) {
         return Ok(ids);
     }
+    let after = after.filter(|(hour, _)| *hour >= from);
+    let first = after.as_ref().map_or((from, FIRST_ID), |(hour, id)| (*hour, &id.0));
+    let start = |key| if after.is_some() { Bound::Excluded(key) } else { Bound::Included(key) };
     match shelf {
         Shelf::Window => {
-            for entry in transaction.open_table(WINDOW_ORDER)?.range((from, FIRST_ID)..=(to, LAST_ID))? {
+            let range = (start(first), Bound::Included((to, LAST_ID)));
+            for entry in transaction.open_table(WINDOW_ORDER)?.range::<(u32, &[u8; 32])>(range)?.take(limit) {
                 let (key, _) = entry?;
                 let (expiry, id) = key.value();
                 ids.push((expiry, MsgId(*id)));
@@ -97,7 +145,12 @@ pub(crate) fn ids(transaction: &ReadTransaction, shelf: Shelf, range: ExpiryRang
         }
         Shelf::Archive(room) => {
             let order = transaction.open_table(ARCHIVE_ORDER)?;
-            for entry in order.range((&room.0, from, FIRST_ID)..=(&room.0, to, LAST_ID))? {
+            let start = match after {
+                Some(_) => Bound::Excluded((&room.0, first.0, first.1)),
+                None => Bound::Included((&room.0, first.0, first.1)),
+            };
+            let range = (start, Bound::Included((&room.0, to, LAST_ID)));
+            for entry in order.range::<(&[u8; 16], u32, &[u8; 32])>(range)?.take(limit) {
                 let (key, _) = entry?;
                 let (_, expiry, id) = key.value();
                 ids.push((expiry, MsgId(*id)));
@@ -105,6 +158,57 @@ pub(crate) fn ids(transaction: &ReadTransaction, shelf: Shelf, range: ExpiryRang
         }
     }
     Ok(ids)
+}
+
+/// Everything behind an id.
+fn behind(after: Option<&MsgId>) -> Bound<&[u8; 32]> {
+    after.map_or(Bound::Unbounded, |id| Bound::Excluded(&id.0))
+}
+
+pub(crate) fn tombstones_after(transaction: &ReadTransaction, after: Option<MsgId>, limit: usize) -> Tried<Vec<MsgId>> {
+    let table = transaction.open_table(TOMBSTONES)?;
+    let range = (behind(after.as_ref()), Bound::Unbounded);
+    let mut ids = Vec::new();
+    for entry in table.range::<&[u8; 32]>(range)?.take(limit) {
+        ids.push(MsgId(*entry?.0.value()));
+    }
+    Ok(ids)
+}
+
+/// Hashes a part of the envelopes, and looks that none is missing which a shelf names.
+pub(crate) fn check(transaction: &ReadTransaction, after: Option<&MsgId>, limit: usize) -> Tried<Checked> {
+    let envelopes = transaction.open_table(ENVELOPES)?;
+    let archive = transaction.open_table(ARCHIVE)?;
+    let (mut present, mut damaged) = (Vec::new(), Vec::new());
+    for entry in envelopes.range::<&[u8; 32]>((behind(after), Bound::Unbounded))?.take(limit) {
+        let (id, envelope) = entry?;
+        let id = MsgId(*id.value());
+        if MsgId::of(envelope.value()) != id {
+            damaged.push(id);
+        }
+        present.push(id);
+    }
+    let next = present.last().copied().filter(|_| present.len() == limit);
+    let last = next.map_or(*LAST_ID, |id| id.0);
+    let named = |id: &MsgId| present.binary_search(id).is_err();
+    for entry in transaction.open_table(WINDOW)?.range::<&[u8; 32]>((behind(after), Bound::Included(&last)))? {
+        damaged.extend(Some(MsgId(*entry?.0.value())).filter(named));
+    }
+    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((&id.0, LAST_ROOM)));
+    for entry in archive.range::<(&[u8; 32], &[u8; 16])>((from, Bound::Included((&last, LAST_ROOM))))? {
+        damaged.extend(Some(MsgId(*entry?.0.value().0)).filter(named));
+    }
+    damaged.sort_unstable();
+    damaged.dedup();
+    let rooms = |id: MsgId| {
+        let mut rooms = Vec::new();
+        for entry in archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))? {
+            rooms.push(RoomTag(*entry?.0.value().1));
+        }
+        Ok(Damaged { id, rooms })
+    };
+    let damaged = damaged.into_iter().map(rooms).collect::<Tried<_>>()?;
+    Ok(Checked { envelopes: present.len() as u64, damaged, next })
 }
 
 pub(crate) fn tombstones(transaction: &ReadTransaction) -> Tried<Vec<MsgId>> {

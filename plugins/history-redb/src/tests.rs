@@ -4,10 +4,23 @@ mod crash;
 mod disk;
 mod faults;
 mod full;
+mod rebuild;
 mod rot;
 mod script;
 
 use super::*;
+
+/// How many seeds a test runs where nobody says otherwise.
+const SEEDS_DEFAULT: u64 = 200;
+
+/// The seeds of a test with chance: `SEEDS=1000` runs so many (the figure of the long run), `SEED=n` one alone.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(SEEDS_DEFAULT),
+    }
+}
 
 rumormill_api::history_suite!(open);
 rumormill_api::history_suite_durable!(open);

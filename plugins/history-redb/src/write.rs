@@ -6,7 +6,8 @@ use rumormill_api::{Appended, Entry, ExpiryHour, MsgId, RoomTag, SourceGroup};
 use crate::fault::Tried;
 use crate::read::state_checksum;
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, SOURCES, STATE, TOMBSTONES, WINDOW, WINDOW_ORDER, WINDOW_SOURCES,
+    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES, WINDOW,
+    WINDOW_ORDER, WINDOW_SOURCES,
 };
 
 type Id = &'static [u8; 32];
@@ -182,4 +183,15 @@ pub(crate) fn forget(transaction: &WriteTransaction, id: &MsgId) -> Tried<((), b
         changed |= shelves.leave_archive(id, &room)?;
     }
     Ok(((), changed))
+}
+
+/// Notes ids as evicted.
+pub(crate) fn bury(transaction: &WriteTransaction, ids: impl Iterator<Item = (MsgId, ExpiryHour)>) -> Tried<()> {
+    let mut tombstones = transaction.open_table(TOMBSTONES)?;
+    let mut order = transaction.open_table(TOMBSTONE_ORDER)?;
+    for (id, expiry) in ids {
+        tombstones.insert(&id.0, expiry)?;
+        order.insert((expiry, &id.0), ())?;
+    }
+    Ok(())
 }

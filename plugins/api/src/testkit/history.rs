@@ -87,6 +87,7 @@ cases! { $
     pages_have_no_gaps_and_no_repeats
     pages_stay_put_while_newer_envelopes_arrive
     a_page_of_nothing_is_empty
+    lists_by_parts_are_the_lists
     clocks_at_the_ends_of_their_range
     state_is_put_replaced_and_removed
     state_keeps_its_bytes

@@ -4,17 +4,9 @@ use rumormill_api::History as _;
 
 use super::disk::{Chance, Disk, Trouble};
 use super::script::{batch, check, open};
+use super::seeds;
 
-const SEEDS: u64 = 1_000;
 const ROUNDS: u64 = 3;
-
-/// `SEED=n` runs one seed alone.
-fn seeds() -> std::ops::Range<u64> {
-    match std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()) {
-        Some(seed) => seed..seed + 1,
-        None => 0..SEEDS,
-    }
-}
 
 #[test]
 fn what_was_acknowledged_survives_power_failures() {

@@ -259,6 +259,14 @@ impl Place for Disk {
         Ok(self.state().visible.is_empty())
     }
 
+    fn bytes(&self) -> Result<u64> {
+        Ok(self.state().visible.len() as u64)
+    }
+
+    fn set_aside(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// As by a rename: it is there whole, or not at all.
     fn create(&self, init: &mut dyn FnMut(Storage) -> Result<()>) -> Result<()> {
         let scratch = Self::new(0);

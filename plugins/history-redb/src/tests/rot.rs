@@ -4,10 +4,10 @@ use rumormill_api::{Cursor, ErrorKind, ExpiryRange, History as _, Shelf};
 
 use super::disk::{Chance, Disk};
 use super::script::{EXPIRY, ROOM, batch, envelope, id, open};
+use super::seeds;
 
 const MESSAGES: u64 = 40;
 const ROT_BYTES: u64 = 512;
-const SEEDS: u64 = 1_000;
 
 fn filled() -> Disk {
     let disk = Disk::new(0);
@@ -49,7 +49,7 @@ fn a_damaged_envelope_is_named_left_out_and_replaced() {
 fn rotten_bytes_are_never_served_and_never_panic() {
     let whole = filled();
     let mut served = 0;
-    for seed in 0..SEEDS {
+    for seed in seeds() {
         let disk = whole.copy();
         let mut chance = Chance(seed);
         disk.damage(|bytes| {

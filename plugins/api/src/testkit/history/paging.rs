@@ -1,7 +1,7 @@
 //! Reading an archive page by page.
 
-use super::{ENVELOPE_BYTES, FRIENDS, Factory, STUDY, Store, archive, envelope, id, window};
-use crate::history::{ArchiveRecord, Cursor, History};
+use super::{ENVELOPE_BYTES, FRIENDS, Factory, STUDY, Store, archive, envelope, id, quota, window};
+use crate::history::{ArchiveRecord, Cursor, ExpiryRange, History, Shelf};
 
 /// Reads the whole archive of [`STUDY`] backwards in pages of `limit`.
 fn read_back(store: &dyn History, limit: usize) -> Vec<ArchiveRecord> {
@@ -85,4 +85,60 @@ pub fn clocks_at_the_ends_of_their_range(make: &Factory) {
     store.put(&[archive(1, STUDY, 5, u64::MAX), archive(2, STUDY, 5, 0), archive(3, STUDY, 5, u64::MAX - 1)]);
     let page = store.page(&STUDY, Cursor::END, 10).unwrap();
     assert_eq!(page.iter().map(|record| record.at.lamport).collect::<Vec<_>>(), [0, u64::MAX - 1, u64::MAX]);
+}
+
+/// The parts of a long list, put together, are the list; whatever their size.
+pub fn lists_by_parts_are_the_lists(make: &Factory) {
+    let mut store = Store::open(make);
+    for n in 0..100 {
+        store.put(&[window(n, 10 + (n % 7) as u32, 1), archive(n, STUDY, 10 + (n % 5) as u32, n / 3)]);
+        store.put(&[archive(n, FRIENDS, 10, 100 - n)]);
+    }
+    store.prune(&quota(60), 0).unwrap();
+    let ranges = [ExpiryRange::ALL, ExpiryRange { from: 11, to: 13 }, ExpiryRange { from: 13, to: 11 }];
+    for limit in [1, 7, 60, 1_000] {
+        for shelf in [Shelf::Window, Shelf::Archive(STUDY), Shelf::Archive(FRIENDS)] {
+            for range in ranges {
+                let mut parts = Vec::new();
+                loop {
+                    let part = store.ids_after(shelf, range, parts.last().copied(), limit).unwrap();
+                    assert!(part.len() <= limit);
+                    if part.is_empty() {
+                        break;
+                    }
+                    parts.extend(part);
+                }
+                assert_eq!(parts, store.ids(shelf, range).unwrap(), "{shelf:?} by {limit}");
+            }
+        }
+        for room in [STUDY, FRIENDS] {
+            let mut parts: Vec<ArchiveRecord> = Vec::new();
+            loop {
+                let part = store.page_after(&room, parts.last().map(|record| record.at), limit).unwrap();
+                assert!(part.len() <= limit);
+                if part.is_empty() {
+                    break;
+                }
+                parts.extend(part);
+            }
+            assert_eq!(parts, store.page(&room, Cursor::END, usize::MAX).unwrap(), "by {limit}");
+        }
+        let mut parts = Vec::new();
+        loop {
+            let part = store.tombstones_after(parts.last().copied(), limit).unwrap();
+            if part.is_empty() {
+                break;
+            }
+            parts.extend(part);
+        }
+        let mut all = store.tombstones().unwrap();
+        all.sort_unstable();
+        assert_eq!(all.len(), 40);
+        assert_eq!(parts, all, "by {limit}");
+    }
+    // A place before the range, and one behind it.
+    let range = ExpiryRange { from: 12, to: 13 };
+    let all = store.ids(Shelf::Window, range).unwrap();
+    assert_eq!(store.ids_after(Shelf::Window, range, Some((3, id(0))), 1_000).unwrap(), all);
+    assert_eq!(store.ids_after(Shelf::Window, range, Some((14, id(0))), 1_000).unwrap(), []);
 }
