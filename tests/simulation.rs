@@ -13,8 +13,10 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use rumormill::api::{Dedup, MsgId, PeerAddr, Seen};
-use rumormill::proto::sim::{AlwaysMaybe, Behaviour, ExactDedup, START_UNIX_MS, Sim, SimConfig, Totals, envelope};
-use rumormill::proto::wire::{ENVELOPE_LIFE_HOURS, ENVELOPE_WORK_OFFSET, HOUR_MS};
+use rumormill::proto::sim::{
+    AlwaysMaybe, Behaviour, Churn, ExactDedup, START_UNIX_MS, Sim, SimConfig, Totals, envelope,
+};
+use rumormill::proto::wire::{ENVELOPE_LIFE_HOURS, ENVELOPE_WORK_OFFSET, HOUR_MS, Kind};
 use rumormill::proto::{EngineConfig, EngineEvent, REDIAL_AFTER_MS, Scope};
 
 const MINUTE_MS: u64 = 60_000;
@@ -129,6 +131,65 @@ fn silent_droppers_are_flooded_around() {
     let live = sim.totals();
     assert!(live.missed * 1_000 <= 5 * 50 * 300, "live at least 99.5 %: {live:#?}");
     assert!(sim.run_until(1_000, 10 * MINUTE_MS, |sim| sim.totals().missed == 0), "{:#?}", sim.totals());
+}
+
+#[test]
+fn announcers_that_serve_nothing_are_flooded_around() {
+    let mut sim = settled(SimConfig { seed: seed_from_env(16), ..SimConfig::default() }, 100, exact);
+    (0..100).filter(|node| node % 5 == 0).for_each(|node| sim.behave(node, Behaviour::Announcer));
+    for n in 0..20 {
+        // Also those that keep others' messages to themselves say their own.
+        sim.publish(n, 1);
+        sim.run_for(50);
+    }
+    sim.run_for(2_000);
+    let totals = sim.totals();
+    assert_eq!(totals.missed, 0, "{totals:#?}");
+    // An honest node relays to all but the link it has it from; of the others come only their own.
+    let relayed = totals.full_copies().messages;
+    let links: u64 = (0..100).filter(|node| node % 5 != 0).map(|node| sim.links(node).len() as u64).sum();
+    assert!(relayed < 20 * links, "{relayed} of {links} links");
+}
+
+#[test]
+fn what_is_sent_is_counted_by_kind() {
+    let mut sim = settled(SimConfig { seed: seed_from_env(17), ..SimConfig::default() }, 20, exact);
+    for n in 0..10 {
+        sim.publish(n, 1);
+        sim.run_for(50);
+    }
+    sim.run_for(MINUTE_MS * 3);
+    let totals = sim.totals();
+    assert_eq!(
+        totals.full_copies().messages,
+        totals.counter("relayed") + (0..10).map(|node| sim.links(node).len() as u64).sum::<u64>()
+    );
+    assert_eq!(totals.full_copies().bytes, totals.full_copies().messages * 515);
+    assert_eq!(totals.announcements().messages, 0, "a flood announces nothing");
+    let parts = [totals.full_copies(), totals.announcements(), totals.repair(), totals.upkeep()];
+    assert_eq!(parts.iter().map(|part| part.bytes).sum::<u64>(), totals.bytes);
+    assert!(parts[2].messages > 0 && totals.sent(&[Kind::Ping]).messages > 0, "{totals:#?}");
+}
+
+#[test]
+fn nodes_that_come_and_go_lack_nothing_in_the_end() {
+    let mut sim = settled(SimConfig { seed: seed_from_env(18), ..SimConfig::default() }, 100, exact);
+    sim.churn(Some(Churn { per_mille_per_minute: 500, down: (1_000, 20_000) }));
+    let mut said = 0;
+    for n in 0..240 {
+        if sim.engine(n % 100).is_some() {
+            sim.publish(n % 100, 1);
+            said += 1;
+        }
+        sim.run_for(250);
+    }
+    sim.churn(None);
+    let hellos = sim.totals().sent(&[Kind::Hello]).messages;
+    assert!(hellos > 2_000, "fifty nodes came back and linked anew: {hellos}");
+    sim.run_for(20_000);
+    assert!((0..100).all(|node| sim.engine(node).is_some()), "everyone is back");
+    assert!(sim.run_until(1_000, 10 * MINUTE_MS, |sim| sim.totals().missed == 0), "{:#?}", sim.totals());
+    assert_eq!((sim.totals().published, sim.totals().again), (said, 0));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! is harsher than TCP, where the link would go down. Stores answer after a millisecond and are durable a little later;
 //! a crash loses what wasn't.
 
+mod faults;
 mod kit;
 mod network;
 mod totals;
@@ -19,8 +20,9 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag};
 
+pub use faults::{Behaviour, Churn};
 pub use kit::{AlwaysMaybe, ExactDedup, envelope};
-pub use totals::{Spread, Totals};
+pub use totals::{Sent, Spread, Totals};
 
 use super::{Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer};
 
@@ -61,16 +63,6 @@ impl Default for SimConfig {
             records: false,
         }
     }
-}
-
-/// How a node behaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Behaviour {
-    /// As written.
-    #[default]
-    Honest,
-    /// Takes everything, relays and serves nothing.
-    SilentDropper,
 }
 
 /// An envelope in a node's store.
@@ -122,6 +114,10 @@ enum Event {
     /// A node's store answers what its engine asked.
     Store(usize, u32, Box<Output>),
     Timer(usize, u32, Timer),
+    /// Some node crashes, if the churn is still the one of this number.
+    Crash(u64),
+    /// A node that crashed in this life comes back.
+    Start(usize, u32),
 }
 
 /// A dial that has reached someone.
@@ -137,6 +133,8 @@ struct Handshake {
 /// A message of the simulation.
 #[derive(Clone, Copy, Debug)]
 struct Published {
+    /// The node that said it.
+    by: usize,
     at: Millis,
     /// When the last node so far got it.
     last: Millis,
@@ -156,6 +154,13 @@ pub struct Sim<D: Dedup> {
     sides: Vec<u8>,
     published: BTreeMap<MsgId, Published>,
     next_message: u64,
+    churn: Option<Churn>,
+    /// Counts the settings of the churn: crashes scheduled under an earlier one don't happen.
+    churn_number: u64,
+    /// When the next crash is due, in microseconds: there may be several in a millisecond.
+    churn_at_us: u64,
+    /// What was sent, by the code of the kind.
+    sent: Box<[Sent; 256]>,
     totals: Totals,
 }
 
@@ -173,6 +178,10 @@ impl<D: Dedup> Sim<D> {
             sides: Vec::new(),
             published: BTreeMap::new(),
             next_message: 0,
+            churn: None,
+            churn_number: 0,
+            churn_at_us: 0,
+            sent: Box::new([Sent::default(); 256]),
             totals: Totals::default(),
         }
     }
@@ -276,7 +285,7 @@ impl<D: Dedup> Sim<D> {
         }
     }
 
-    /// Sets how a node behaves.
+    /// Sets how a node behaves from now on.
     pub fn behave(&mut self, number: usize, behaviour: Behaviour) {
         self.nodes[number].behaviour = behaviour;
     }
@@ -331,7 +340,7 @@ impl<D: Dedup> Sim<D> {
     /// As [`Self::publish`], with an envelope of the caller's.
     pub fn publish_bytes(&mut self, number: usize, bytes: Bytes) -> MsgId {
         let id = MsgId::of(&bytes);
-        self.published.insert(id, Published { at: self.now, last: self.now });
+        self.published.insert(id, Published { by: number, at: self.now, last: self.now });
         self.store(number, &id, &bytes, true, true);
         self.input(number, Input::Publish(bytes));
         id
@@ -428,6 +437,8 @@ impl<D: Dedup> Sim<D> {
         let mut totals = self.totals.clone();
         totals.nodes = self.nodes.len() as u64;
         totals.published = self.published.len() as u64;
+        let sent = (0..).zip(self.sent.iter()).filter(|(_, sent)| sent.messages > 0);
+        totals.by_kind = sent.map(|(code, sent)| (code, *sent)).collect();
         for node in self.nodes.iter().filter(|node| node.engine.is_some()) {
             totals.missed += self
                 .published

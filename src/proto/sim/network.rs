@@ -4,8 +4,9 @@ use bytes::Bytes;
 use rand_core::Rng;
 use rumormill_api::{Dedup, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, PeerAddr, Shelf};
 
-use super::{Behaviour, End, Event, Handshake, Sim, Stored};
-use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope, Kind};
+use super::faults::messages;
+use super::{End, Event, Handshake, Sim, Stored};
+use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope};
 use crate::proto::{Accepted, Input, Output};
 
 /// How long a store takes to answer, in milliseconds.
@@ -68,6 +69,12 @@ impl<D: Dedup> Sim<D> {
             }
             Event::Up(handshake) => self.up(*handshake),
             Event::Store(number, life, asked) if self.alive(number, life) => self.answer(number, *asked),
+            Event::Crash(churn_number) => self.crash_someone(churn_number),
+            Event::Start(number, life) => {
+                if self.nodes[number].life == life && self.nodes[number].engine.is_none() {
+                    self.start(number);
+                }
+            }
             _ => {}
         }
     }
@@ -152,24 +159,21 @@ impl<D: Dedup> Sim<D> {
     /// Hands an input to a node's engine and carries out what follows.
     pub(super) fn input(&mut self, number: usize, input: Input) {
         let now = self.now_of(number);
-        let own = matches!(input, Input::Publish(_));
         let Some(engine) = self.nodes[number].engine.as_mut() else { return };
         engine.handle(input, now);
         let outputs: Vec<_> = engine.outputs().collect();
         for output in outputs {
-            self.carry_out(number, output, own);
+            self.carry_out(number, output);
         }
     }
 
-    fn carry_out(&mut self, number: usize, output: Output, own: bool) {
+    fn carry_out(&mut self, number: usize, output: Output) {
         let life = self.nodes[number].life;
         let soon = self.now + STORE_MS;
         match output {
             Output::Send(link, frame) => {
-                let kind = frame.first().copied();
-                let dropped = self.nodes[number].behaviour == Behaviour::SilentDropper
-                    && ((kind == Some(Kind::Rumor as u8) && !own) || kind == Some(Kind::Item as u8));
-                if !dropped {
+                let frame = self.withhold(number, frame);
+                if !frame.is_empty() {
                     self.send(number, link, frame);
                 }
             }
@@ -197,6 +201,11 @@ impl<D: Dedup> Sim<D> {
         let latency = end.latency;
         self.totals.frames += 1;
         self.totals.bytes += frame.len() as u64;
+        for (code, message) in messages(&frame) {
+            let sent = &mut self.sent[usize::from(code)];
+            sent.messages += 1;
+            sent.bytes += message.len() as u64;
+        }
         if self.split(number, to) || self.chance(self.config.loss_per_mille) {
             self.totals.lost_frames += 1;
             return;

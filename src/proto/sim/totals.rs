@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rumormill_api::Millis;
 
 use crate::proto::Counters;
+use crate::proto::wire::Kind;
 
 /// How something is spread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,6 +26,21 @@ impl Spread {
             values.get(rank).copied().unwrap_or(0)
         };
         Self { p50: at(50), p99: at(99), max: at(100) }
+    }
+}
+
+/// What was sent of one kind of link message, lost ones included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sent {
+    /// Link messages; several may have been in one frame.
+    pub messages: u64,
+    /// Their bytes, headers included; without what the transport adds to a frame.
+    pub bytes: u64,
+}
+
+impl std::iter::Sum for Sent {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |a, b| Self { messages: a.messages + b.messages, bytes: a.bytes + b.bytes })
     }
 }
 
@@ -49,6 +65,8 @@ pub struct Totals {
     pub bytes: u64,
     /// Frames lost, by chance or by a partition.
     pub lost_frames: u64,
+    /// What was sent, by the code of the kind ([`Kind`] as a number).
+    pub by_kind: BTreeMap<u8, Sent>,
     /// From publishing a message to its last delivery, over all messages, in milliseconds.
     pub time_to_all: Spread,
     /// The engines' counters, added up.
@@ -60,6 +78,38 @@ impl Totals {
         for (name, count) in counters.iter() {
             *self.counters.entry(name).or_default() += count;
         }
+    }
+
+    /// What was sent of some kinds.
+    #[must_use]
+    pub fn sent(&self, kinds: &[Kind]) -> Sent {
+        kinds.iter().filter_map(|kind| self.by_kind.get(&(*kind as u8))).copied().sum()
+    }
+
+    /// Full copies: RUMOR.
+    #[must_use]
+    pub fn full_copies(&self) -> Sent {
+        self.sent(&[Kind::Rumor])
+    }
+
+    /// Repair: reconciliations, and the envelopes that they brought.
+    #[must_use]
+    pub fn repair(&self) -> Sent {
+        self.sent(&[Kind::Recon, Kind::Get, Kind::Item])
+    }
+
+    /// What keeps links up and makes them known: HELLO, PEERS, PING, PONG, CHAFF, BYE.
+    #[must_use]
+    pub fn upkeep(&self) -> Sent {
+        self.sent(&[Kind::Hello, Kind::Peers, Kind::Ping, Kind::Pong, Kind::Chaff, Kind::Bye])
+    }
+
+    /// Everything that isn't one of the other three: announcements, and what decides who gets which.
+    #[must_use]
+    pub fn announcements(&self) -> Sent {
+        let all: Sent = self.by_kind.values().copied().sum();
+        let others: Sent = [self.full_copies(), self.repair(), self.upkeep()].into_iter().sum();
+        Sent { messages: all.messages - others.messages, bytes: all.bytes - others.bytes }
     }
 
     /// One of the engines' counters, added up.
