@@ -13,6 +13,18 @@ macro_rules! counters {
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
                 [$((stringify!($name), self.$name)),*].into_iter()
             }
+
+            /// Adds another engine's counts.
+            #[cfg(feature = "sim")]
+            pub(super) const fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// Takes earlier counts off.
+            #[cfg(feature = "sim")]
+            pub(super) const fn subtract(&mut self, earlier: &Self) {
+                $(self.$name -= earlier.$name;)*
+            }
         }
     };
 }

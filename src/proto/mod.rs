@@ -13,7 +13,7 @@ mod engine;
 mod peers;
 mod recent;
 mod rumor;
-#[cfg(feature = "testkit")]
+#[cfg(feature = "sim")]
 pub mod sim;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;

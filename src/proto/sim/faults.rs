@@ -83,7 +83,10 @@ impl<D: Dedup> Sim<D> {
         for (code, message) in messages(&frame) {
             let withheld = if code == Kind::Rumor as u8 {
                 let id = MsgId::of(&message[MESSAGE_HEADER_BYTES..]);
-                self.published.get(&id).is_none_or(|published| published.by != number)
+                self.envelopes
+                    .number(&id)
+                    .and_then(|id| self.published.get(&id))
+                    .is_none_or(|published| published.by != number)
             } else if code == Kind::Item as u8 {
                 true
             } else {

@@ -7,12 +7,15 @@
 //! is harsher than TCP, where the link would go down. Stores answer after a millisecond and are durable a little later;
 //! a crash loses what wasn't.
 
+mod coverage;
 mod faults;
 mod kit;
 mod network;
+mod queue;
+mod shelf;
 mod totals;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
@@ -20,11 +23,15 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag};
 
+pub use coverage::Coverage;
 pub use faults::{Behaviour, Churn};
 pub use kit::{AlwaysMaybe, ExactDedup, envelope};
 pub use totals::{Sent, Spread, Totals};
 
-use super::{Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer};
+use self::coverage::Published;
+use self::queue::Queue;
+use self::shelf::{Bits, Envelopes, Shelf};
+use super::{Counters, Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer};
 
 /// The virtual start, in milliseconds since the Unix epoch: the beginning of an hour.
 pub const START_UNIX_MS: Millis = 500_000 * 3_600_000;
@@ -65,14 +72,6 @@ impl Default for SimConfig {
     }
 }
 
-/// An envelope in a node's store.
-#[derive(Clone, Debug)]
-struct Stored {
-    expiry: ExpiryHour,
-    envelope: Bytes,
-    durable_at: Millis,
-}
-
 /// One end of a link.
 #[derive(Clone, Debug)]
 struct End {
@@ -95,13 +94,28 @@ struct Node<D: Dedup> {
     clock_off: i64,
     /// Counts its starts: what was scheduled for an earlier life is dropped.
     life: u32,
-    links: BTreeMap<LinkId, End>,
+    /// When its present life began.
+    since: Millis,
+    /// By id, which ascend: a new one is put at the end.
+    links: Vec<(LinkId, End)>,
     next_link: u64,
-    window: BTreeMap<MsgId, Stored>,
-    archive: BTreeMap<MsgId, (u8, Stored)>,
+    window: Shelf,
+    archive: Shelf,
     rooms: BTreeMap<u8, bool>,
     events: Vec<EngineEvent>,
     dials: Vec<(Millis, PeerAddr)>,
+}
+
+impl<D: Dedup> Node<D> {
+    fn end(&self, link: LinkId) -> Option<&End> {
+        let at = self.links.binary_search_by_key(&link, |(id, _)| *id).ok()?;
+        Some(&self.links[at].1)
+    }
+
+    fn end_mut(&mut self, link: LinkId) -> Option<&mut End> {
+        let at = self.links.binary_search_by_key(&link, |(id, _)| *id).ok()?;
+        Some(&mut self.links[at].1)
+    }
 }
 
 /// Kept small: there are millions of them.
@@ -130,29 +144,26 @@ struct Handshake {
     lives: (u32, u32),
 }
 
-/// A message of the simulation.
-#[derive(Clone, Copy, Debug)]
-struct Published {
-    /// The node that said it.
-    by: usize,
-    at: Millis,
-    /// When the last node so far got it.
-    last: Millis,
-}
-
 /// A network of engines in virtual time.
 pub struct Sim<D: Dedup> {
     config: SimConfig,
     make_dedup: Box<dyn Fn(usize) -> D>,
     nodes: Vec<Node<D>>,
     by_addr: BTreeMap<PeerAddr, usize>,
-    /// By time, and by sequence at each time: cheaper than a heap, since times are whole milliseconds.
-    queue: BTreeMap<Millis, VecDeque<Event>>,
+    queue: Queue<Event>,
+    /// Events that have happened.
+    happened: u64,
+    /// An engine's outputs while they are carried out; kept for its memory.
+    outputs: Vec<Output>,
     now: Millis,
     rng: ChaCha8Rng,
     /// The sides of a partition; empty without one.
     sides: Vec<u8>,
-    published: BTreeMap<MsgId, Published>,
+    envelopes: Envelopes,
+    /// By the numbers of their envelopes.
+    published: BTreeMap<u32, Published>,
+    /// Of these, those that count.
+    counted: Bits,
     next_message: u64,
     churn: Option<Churn>,
     /// Counts the settings of the churn: crashes scheduled under an earlier one don't happen.
@@ -161,6 +172,10 @@ pub struct Sim<D: Dedup> {
     churn_at_us: u64,
     /// What was sent, by the code of the kind.
     sent: Box<[Sent; 256]>,
+    /// Of engines that are gone.
+    gone: Counters,
+    /// Before what counts.
+    before: Counters,
     totals: Totals,
 }
 
@@ -173,15 +188,21 @@ impl<D: Dedup> Sim<D> {
             make_dedup: Box::new(make_dedup),
             nodes: Vec::new(),
             by_addr: BTreeMap::new(),
-            queue: BTreeMap::new(),
+            queue: Queue::new(),
+            happened: 0,
+            outputs: Vec::new(),
             now: 0,
             sides: Vec::new(),
+            envelopes: Envelopes::default(),
             published: BTreeMap::new(),
+            counted: Bits::default(),
             next_message: 0,
             churn: None,
             churn_number: 0,
             churn_at_us: 0,
             sent: Box::new([Sent::default(); 256]),
+            gone: Counters::default(),
+            before: Counters::default(),
             totals: Totals::default(),
         }
     }
@@ -203,10 +224,11 @@ impl<D: Dedup> Sim<D> {
             behaviour: Behaviour::Honest,
             clock_off: 0,
             life: 0,
-            links: BTreeMap::new(),
+            since: 0,
+            links: Vec::new(),
             next_link: 1,
-            window: BTreeMap::new(),
-            archive: BTreeMap::new(),
+            window: Shelf::default(),
+            archive: Shelf::default(),
             rooms: BTreeMap::new(),
             events: Vec::new(),
             dials: Vec::new(),
@@ -259,12 +281,13 @@ impl<D: Dedup> Sim<D> {
             ..self.config.engine.clone()
         };
         let mut engine = Engine::new(config, dedup, seed);
-        for id in node.window.keys() {
-            engine.note_seen(id, now);
+        for envelope in node.window.has.iter() {
+            engine.note_seen(&self.envelopes.get(envelope).id, now);
         }
         let record =
             self.config.records.then(|| PeerRecord::sign(&node.key, node.addr.clone(), now.unix / 1_000).encode());
         node.engine = Some(engine);
+        node.since = self.now;
         self.input(number, Input::OwnRecord(record));
         self.tell_rooms(number);
     }
@@ -274,13 +297,14 @@ impl<D: Dedup> Sim<D> {
         let now = self.now;
         let node = &mut self.nodes[number];
         if let Some(engine) = node.engine.take() {
-            self.totals.add_counters(engine.counters());
+            self.gone.add(engine.counters());
+            self.totals.crashes += 1;
         }
         node.life += 1;
-        node.window.retain(|_, stored| stored.durable_at <= now);
-        node.archive.retain(|_, (_, stored)| stored.durable_at <= now);
+        node.window.crash(now);
+        node.archive.crash(now);
         let ends = std::mem::take(&mut node.links);
-        for end in ends.into_values() {
+        for (_, end) in ends {
             self.schedule(now + end.latency, Event::Down(end.to, end.to_link));
         }
     }
@@ -340,10 +364,24 @@ impl<D: Dedup> Sim<D> {
     /// As [`Self::publish`], with an envelope of the caller's.
     pub fn publish_bytes(&mut self, number: usize, bytes: Bytes) -> MsgId {
         let id = MsgId::of(&bytes);
-        self.published.insert(id, Published { by: number, at: self.now, last: self.now });
+        if let Some(envelope) = self.envelopes.add(&id, &bytes) {
+            let running =
+                self.nodes.iter().enumerate().filter(|(other, node)| *other != number && node.engine.is_some());
+            let published = Published::new(number, self.now, running.count() as u64);
+            self.published.insert(envelope, published);
+            self.counted.insert(envelope);
+        }
         self.store(number, &id, &bytes, true, true);
         self.input(number, Input::Publish(bytes));
         id
+    }
+
+    /// Has the totals begin anew: neither what has been published nor what has been sent so far counts.
+    pub fn start_counting(&mut self) {
+        self.before = self.counters();
+        self.totals = Totals::default();
+        self.sent.fill(Sent::default());
+        self.counted = Bits::default();
     }
 
     /// Gives a node an envelope as if it had had it for long, on the window or in the archive alone.
@@ -354,7 +392,7 @@ impl<D: Dedup> Sim<D> {
     /// Has all of a node's peers send it an envelope, as if they had just got it.
     pub fn replay(&mut self, number: usize, envelope: &Bytes) {
         let frame = super::wire::frame(super::wire::Kind::Rumor, envelope);
-        let links: Vec<_> = self.nodes[number].links.keys().copied().collect();
+        let links: Vec<_> = self.nodes[number].links.iter().map(|(link, _)| *link).collect();
         for link in links {
             self.input(number, Input::Batch(link, frame.clone()));
         }
@@ -390,13 +428,14 @@ impl<D: Dedup> Sim<D> {
     /// Whether a node has an envelope, on the window or in an archive.
     #[must_use]
     pub fn has(&self, number: usize, id: &MsgId) -> bool {
-        self.nodes[number].window.contains_key(id) || self.nodes[number].archive.contains_key(id)
+        let node = &self.nodes[number];
+        self.envelopes.number(id).is_some_and(|id| node.window.has.contains(id) || node.archive.has.contains(id))
     }
 
     /// How many envelopes a node has in its rooms' archives.
     #[must_use]
     pub fn archived(&self, number: usize) -> usize {
-        self.nodes[number].archive.len()
+        self.nodes[number].archive.has.len()
     }
 
     /// What a node's engine has reported.
@@ -431,25 +470,52 @@ impl<D: Dedup> Sim<D> {
         self.now
     }
 
-    /// What has happened so far. `missed` counts the published messages over all running nodes that honest nodes lack.
+    /// Events that have happened: frames, timers, answers of stores, links that came up or went down.
+    #[must_use]
+    pub const fn happened(&self) -> u64 {
+        self.happened
+    }
+
+    /// Pairs of a message that counts and a running node that lacks it. Cheaper than [`Self::totals`].
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        let running = self.nodes.iter().filter(|node| node.engine.is_some());
+        running.map(|node| self.counted.lacking(&node.window.has, &node.archive.has)).sum()
+    }
+
+    /// How each message that counts has spread so far, in the order in which they were published.
+    pub fn coverage(&self) -> impl Iterator<Item = Coverage> + '_ {
+        self.counted().map(Published::coverage)
+    }
+
+    fn counted(&self) -> impl Iterator<Item = &Published> {
+        self.counted.iter().filter_map(|envelope| self.published.get(&envelope))
+    }
+
+    fn counters(&self) -> Counters {
+        let mut counters = self.gone.clone();
+        self.nodes.iter().filter_map(|node| node.engine.as_ref()).for_each(|engine| counters.add(engine.counters()));
+        counters
+    }
+
+    /// What has happened since the start, or since [`Self::start_counting`].
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = self.totals.clone();
         totals.nodes = self.nodes.len() as u64;
-        totals.published = self.published.len() as u64;
-        let sent = (0..).zip(self.sent.iter()).filter(|(_, sent)| sent.messages > 0);
+        totals.published = self.counted.len() as u64;
+        let sent = (0..=u8::MAX).zip(self.sent.iter()).filter(|(_, sent)| sent.messages > 0);
         totals.by_kind = sent.map(|(code, sent)| (code, *sent)).collect();
-        for node in self.nodes.iter().filter(|node| node.engine.is_some()) {
-            totals.missed += self
-                .published
-                .keys()
-                .filter(|id| !node.window.contains_key(id) && !node.archive.contains_key(id))
-                .count() as u64;
+        totals.missed = self.missed();
+        let mut counters = self.counters();
+        counters.subtract(&self.before);
+        totals.counters = counters.iter().collect();
+        let mut deliveries = BTreeMap::new();
+        for (after, count) in self.counted().flat_map(Published::after) {
+            *deliveries.entry(after).or_default() += count;
         }
-        for engine in self.nodes.iter().filter_map(|node| node.engine.as_ref()) {
-            totals.add_counters(engine.counters());
-        }
-        totals.time_to_all = Spread::of(self.published.values().map(|message| message.last - message.at).collect());
+        totals.delivery = Spread::of_counts(&deliveries);
+        totals.time_to_all = Spread::of(self.counted().map(Published::last));
         totals
     }
 

@@ -5,8 +5,7 @@ use rand_core::Rng;
 use rumormill_api::{Dedup, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, PeerAddr, Shelf};
 
 use super::faults::messages;
-use super::{End, Event, Handshake, Sim, Stored};
-use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope};
+use super::{End, Event, Handshake, Sim};
 use crate::proto::{Accepted, Input, Output};
 
 /// How long a store takes to answer, in milliseconds.
@@ -18,13 +17,9 @@ impl<D: Dedup> Sim<D> {
     /// Lets virtual time pass.
     pub fn run_for(&mut self, span: Millis) {
         let until = self.now + span;
-        while let Some(mut next) = self.queue.first_entry().filter(|next| *next.key() <= until) {
-            let at = *next.key();
-            let Some(event) = next.get_mut().pop_front() else {
-                next.remove();
-                continue;
-            };
+        while let Some((at, event)) = self.queue.pop(until) {
             self.now = at;
+            self.happened += 1;
             self.happen(event);
         }
         self.now = until;
@@ -45,7 +40,7 @@ impl<D: Dedup> Sim<D> {
     }
 
     pub(super) fn schedule(&mut self, at: Millis, event: Event) {
-        self.queue.entry(at).or_default().push_back(event);
+        self.queue.push(at, event);
     }
 
     fn alive(&self, number: usize, life: u32) -> bool {
@@ -60,20 +55,18 @@ impl<D: Dedup> Sim<D> {
         match event {
             Event::Input(number, life, input) if self.alive(number, life) => self.input(number, *input),
             Event::Timer(number, life, timer) if self.alive(number, life) => self.input(number, Input::Timer(timer)),
-            Event::Frame(number, link, bytes) if self.nodes[number].links.contains_key(&link) => {
+            Event::Frame(number, link, bytes) if self.nodes[number].end(link).is_some() => {
                 self.input(number, Input::Batch(link, bytes));
             }
-            Event::Down(number, link) if self.nodes[number].links.contains_key(&link) => {
-                self.nodes[number].links.remove(&link);
+            Event::Down(number, link) if self.nodes[number].end(link).is_some() => {
+                self.nodes[number].links.retain(|(id, _)| *id != link);
                 self.input(number, Input::LinkDown(link));
             }
             Event::Up(handshake) => self.up(*handshake),
             Event::Store(number, life, asked) if self.alive(number, life) => self.answer(number, *asked),
             Event::Crash(churn_number) => self.crash_someone(churn_number),
-            Event::Start(number, life) => {
-                if self.nodes[number].life == life && self.nodes[number].engine.is_none() {
-                    self.start(number);
-                }
+            Event::Start(number, life) if self.nodes[number].life == life && self.nodes[number].engine.is_none() => {
+                self.start(number);
             }
             _ => {}
         }
@@ -82,7 +75,7 @@ impl<D: Dedup> Sim<D> {
     /// The store's answer to what an engine asked.
     fn answer(&mut self, number: usize, asked: Output) {
         let input = match asked {
-            Output::Ask(id) => Input::Known { id, known: self.nodes[number].window.contains_key(&id) },
+            Output::Ask(id) => Input::Known { id, known: self.on_window(number, &id) },
             Output::ListIds(session, shelf, range) => Input::Ids(session, Some(self.list(number, shelf, range))),
             Output::Fetch(session, shelf, ids) => {
                 let found = ids.iter().filter_map(|id| self.stored(number, shelf, id)).collect();
@@ -93,43 +86,53 @@ impl<D: Dedup> Sim<D> {
         self.input(number, input);
     }
 
+    fn on_window(&self, number: usize, id: &MsgId) -> bool {
+        self.envelopes.number(id).is_some_and(|envelope| self.nodes[number].window.has.contains(envelope))
+    }
+
     fn list(&self, number: usize, shelf: Shelf, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
         let node = &self.nodes[number];
-        let within = |expiry: ExpiryHour| (range.from..=range.to).contains(&expiry);
+        let known = |envelope| {
+            let known = self.envelopes.get(envelope);
+            (known.expiry, known.id, known.room)
+        };
         match shelf {
             Shelf::Window => {
-                let all = node.window.iter().filter(|(_, stored)| within(stored.expiry));
-                all.map(|(id, stored)| (stored.expiry, *id)).collect()
+                let all = node.window.has.iter().map(known);
+                let all = all.filter(|(expiry, ..)| (range.from..=range.to).contains(expiry));
+                all.map(|(expiry, id, _)| (expiry, id)).collect()
             }
             Shelf::Archive(tag) => {
-                let all = node.archive.iter().filter(|(_, (room, _))| Self::tag(*room) == tag);
-                all.map(|(id, (_, stored))| (stored.expiry, *id)).collect()
+                let all = node.archive.has.iter().map(known).filter(|(.., room)| Self::tag(*room) == tag);
+                all.map(|(expiry, id, _)| (expiry, id)).collect()
             }
         }
     }
 
     fn stored(&self, number: usize, shelf: Shelf, id: &MsgId) -> Option<Bytes> {
-        let node = &self.nodes[number];
-        match shelf {
-            Shelf::Window => node.window.get(id).map(|stored| stored.envelope.clone()),
-            Shelf::Archive(_) => node.archive.get(id).map(|(_, stored)| stored.envelope.clone()),
-        }
+        let (node, envelope) = (&self.nodes[number], self.envelopes.number(id)?);
+        let has = match shelf {
+            Shelf::Window => &node.window.has,
+            Shelf::Archive(_) => &node.archive.has,
+        };
+        has.contains(envelope).then(|| self.envelopes.get(envelope).bytes.clone())
     }
 
     /// Puts an envelope on a node's shelves; whether it was new there.
     pub(super) fn store(&mut self, number: usize, id: &MsgId, bytes: &Bytes, window: bool, durable: bool) -> bool {
-        let durable_at = if durable { self.now } else { self.now + self.config.durable_after };
-        let Ok(envelope) = Envelope::parse(bytes) else { return false };
-        let stored = Stored { expiry: envelope.expiry(), envelope: bytes.clone(), durable_at };
-        let room = bytes[ENVELOPE_COMMITMENT_OFFSET];
+        let now = self.now;
+        let durable_at = if durable { now } else { now + self.config.durable_after };
+        let Some(envelope) = self.envelopes.add(id, bytes) else { return false };
+        let room = self.envelopes.get(envelope).room;
         let node = &mut self.nodes[number];
-        let mut new = !node.window.contains_key(id) && !node.archive.contains_key(id);
-        if node.rooms.contains_key(&room) && !node.archive.contains_key(id) {
+        let archived = node.archive.has.contains(envelope);
+        let mut new = !archived && !node.window.has.contains(envelope);
+        if !archived && node.rooms.contains_key(&room) {
             new = true;
-            node.archive.insert(*id, (room, stored.clone()));
+            node.archive.insert(envelope, now, durable_at);
         }
         if window {
-            node.window.entry(*id).or_insert(stored);
+            node.window.insert(envelope, now, durable_at);
         }
         new
     }
@@ -150,8 +153,8 @@ impl<D: Dedup> Sim<D> {
             LinkId(node.next_link)
         });
         let last = self.now;
-        self.nodes[dialler].links.insert(from, End { to: listener, to_link: to, latency, last });
-        self.nodes[listener].links.insert(to, End { to: dialler, to_link: from, latency, last });
+        self.nodes[dialler].links.push((from, End { to: listener, to_link: to, latency, last }));
+        self.nodes[listener].links.push((to, End { to: dialler, to_link: from, latency, last }));
         self.input(listener, Input::LinkUp(to, in_info));
         self.input(dialler, Input::LinkUp(from, out_info));
     }
@@ -161,10 +164,12 @@ impl<D: Dedup> Sim<D> {
         let now = self.now_of(number);
         let Some(engine) = self.nodes[number].engine.as_mut() else { return };
         engine.handle(input, now);
-        let outputs: Vec<_> = engine.outputs().collect();
-        for output in outputs {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.extend(engine.outputs());
+        for output in outputs.drain(..) {
             self.carry_out(number, output);
         }
+        self.outputs = outputs;
     }
 
     fn carry_out(&mut self, number: usize, output: Output) {
@@ -179,7 +184,7 @@ impl<D: Dedup> Sim<D> {
             }
             Output::Dial(addr) => self.dial(number, addr),
             Output::Close(link) => {
-                if let Some(end) = self.nodes[number].links.get(&link) {
+                if let Some(end) = self.nodes[number].end(link) {
                     let (to, to_link, at) = (end.to, end.to_link, end.last.max(self.now + end.latency));
                     self.schedule(at, Event::Down(to, to_link));
                     self.schedule(self.now, Event::Down(number, link));
@@ -195,7 +200,7 @@ impl<D: Dedup> Sim<D> {
     }
 
     fn send(&mut self, number: usize, link: LinkId, frame: Bytes) {
-        let Some(end) = self.nodes[number].links.get(&link) else { return };
+        let Some(end) = self.nodes[number].end(link) else { return };
         let (to, to_link) = (end.to, end.to_link);
         let in_order = end.last.max(self.now + end.latency);
         let latency = end.latency;
@@ -213,7 +218,7 @@ impl<D: Dedup> Sim<D> {
         let mut at = in_order;
         if self.chance(self.config.reorder_per_mille) {
             at += latency * 2;
-        } else if let Some(end) = self.nodes[number].links.get_mut(&link) {
+        } else if let Some(end) = self.nodes[number].end_mut(link) {
             end.last = at;
         }
         if self.chance(self.config.duplicate_per_mille) {
@@ -251,8 +256,10 @@ impl<D: Dedup> Sim<D> {
         }
         self.totals.delivered += 1;
         self.totals.synced += u64::from(accepted.synced);
-        if let Some(message) = self.published.get_mut(&accepted.id) {
-            message.last = self.now;
+        let since = self.nodes[number].since;
+        let message = self.envelopes.number(&accepted.id).and_then(|envelope| self.published.get_mut(&envelope));
+        if let Some(message) = message {
+            message.delivered(number, since, !accepted.synced, self.now);
         }
     }
 }

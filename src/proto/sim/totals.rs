@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use rumormill_api::Millis;
 
-use crate::proto::Counters;
 use crate::proto::wire::Kind;
 
 /// How something is spread.
@@ -19,13 +18,26 @@ pub struct Spread {
 }
 
 impl Spread {
-    pub(super) fn of(mut values: Vec<Millis>) -> Self {
-        values.sort_unstable();
-        let at = |per_cent: usize| {
-            let rank = (values.len() * per_cent).div_ceil(100).saturating_sub(1);
-            values.get(rank).copied().unwrap_or(0)
+    /// Of values with how often each occurs; all zero without any.
+    #[must_use]
+    pub fn of_counts(counts: &BTreeMap<Millis, u64>) -> Self {
+        let all: u64 = counts.values().sum();
+        let at = |per_cent: u64| {
+            let rank = (all * per_cent).div_ceil(100).max(1);
+            let mut passed = 0;
+            let found = counts.iter().find(|(_, count)| {
+                passed += **count;
+                passed >= rank
+            });
+            found.map_or(0, |(value, _)| *value)
         };
         Self { p50: at(50), p99: at(99), max: at(100) }
+    }
+
+    pub(super) fn of(values: impl IntoIterator<Item = Millis>) -> Self {
+        let mut counts = BTreeMap::new();
+        values.into_iter().for_each(|value| *counts.entry(value).or_default() += 1);
+        Self::of_counts(&counts)
     }
 }
 
@@ -59,6 +71,8 @@ pub struct Totals {
     pub again: u64,
     /// Pairs of a published message and a running node that lacks it.
     pub missed: u64,
+    /// Nodes that crashed, as often as they did.
+    pub crashes: u64,
     /// Frames sent.
     pub frames: u64,
     /// Their bytes.
@@ -67,6 +81,9 @@ pub struct Totals {
     pub lost_frames: u64,
     /// What was sent, by the code of the kind ([`Kind`] as a number).
     pub by_kind: BTreeMap<u8, Sent>,
+    /// From publishing a message to each node's getting it, over all pairs of a message and a node that has got it, its
+    /// author not counted, in milliseconds.
+    pub delivery: Spread,
     /// From publishing a message to its last delivery, over all messages, in milliseconds.
     pub time_to_all: Spread,
     /// The engines' counters, added up.
@@ -74,12 +91,6 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub(super) fn add_counters(&mut self, counters: &Counters) {
-        for (name, count) in counters.iter() {
-            *self.counters.entry(name).or_default() += count;
-        }
-    }
-
     /// What was sent of some kinds.
     #[must_use]
     pub fn sent(&self, kinds: &[Kind]) -> Sent {

@@ -1,0 +1,123 @@
+//! The simulation's envelopes, each held once; what a node has of them is a bit each.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use rumormill_api::{ExpiryHour, Millis, MsgId};
+
+use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope};
+
+/// Which of [`Envelopes`].
+pub(super) type Number = u32;
+
+/// An envelope that some node has or had.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: MsgId,
+    pub(super) expiry: ExpiryHour,
+    /// The first byte of its commitment: the simulation's stand-in for who can open it.
+    pub(super) room: u8,
+    pub(super) bytes: Bytes,
+}
+
+/// Every envelope of the simulation, numbered in the order in which a node first had it.
+#[derive(Debug, Default)]
+pub(super) struct Envelopes {
+    all: Vec<Known>,
+    /// Looked up, never iterated.
+    numbers: HashMap<MsgId, Number>,
+}
+
+impl Envelopes {
+    pub(super) fn number(&self, id: &MsgId) -> Option<Number> {
+        self.numbers.get(id).copied()
+    }
+
+    pub(super) fn get(&self, number: Number) -> &Known {
+        &self.all[number as usize]
+    }
+
+    /// The number of an envelope, perhaps a new one; `None` if it isn't well-formed.
+    pub(super) fn add(&mut self, id: &MsgId, bytes: &Bytes) -> Option<Number> {
+        if let Some(number) = self.number(id) {
+            return Some(number);
+        }
+        let expiry = Envelope::parse(bytes).ok()?.expiry();
+        let number = Number::try_from(self.all.len()).ok()?;
+        self.all.push(Known { id: *id, expiry, room: bytes[ENVELOPE_COMMITMENT_OFFSET], bytes: bytes.clone() });
+        self.numbers.insert(*id, number);
+        Some(number)
+    }
+}
+
+/// A set of small numbers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(super) fn contains(&self, number: Number) -> bool {
+        self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
+    /// Whether it is new.
+    pub(super) fn insert(&mut self, number: Number) -> bool {
+        let at = number as usize / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        let new = !self.contains(number);
+        self.0[at] |= 1 << (number % 64);
+        new
+    }
+
+    fn remove(&mut self, number: Number) {
+        if let Some(word) = self.0.get_mut(number as usize / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
+    /// In ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Number> + '_ {
+        (0..)
+            .zip(&self.0)
+            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    /// How many of these are in neither of two others.
+    pub(super) fn lacking(&self, a: &Self, b: &Self) -> u64 {
+        let word = |bits: &Self, at: usize| bits.0.get(at).copied().unwrap_or(0);
+        (0..).zip(&self.0).map(|(at, all)| u64::from((all & !word(a, at) & !word(b, at)).count_ones())).sum()
+    }
+}
+
+/// What a node has of one kind: on its window, or in its archives.
+#[derive(Debug, Default)]
+pub(super) struct Shelf {
+    pub(super) has: Bits,
+    /// What isn't durable yet, with the time at which it will be; ascending.
+    fresh: VecDeque<(Millis, Number)>,
+}
+
+impl Shelf {
+    pub(super) fn insert(&mut self, number: Number, now: Millis, durable_at: Millis) {
+        if self.has.insert(number) && durable_at > now {
+            while self.fresh.front().is_some_and(|(at, _)| *at <= now) {
+                self.fresh.pop_front();
+            }
+            self.fresh.push_back((durable_at, number));
+        }
+    }
+
+    /// A crash: what wasn't durable is lost.
+    pub(super) fn crash(&mut self, now: Millis) {
+        for (durable_at, number) in self.fresh.drain(..) {
+            if durable_at > now {
+                self.has.remove(number);
+            }
+        }
+    }
+}
