@@ -9,11 +9,14 @@
 //! | [`room`] | everything above the flood: secrets, epochs, seal and open, signatures, invites | api, proto |
 //! | [`node`] | the tokio driver: links, history thread, event bus; the handle that all others use | room, proto, api |
 //! | [`script`] | the Lua host: one VM per script, sandbox, hot reload | node's handle |
+//! | `bot` | what a bot's author has: tests of scripts in virtual time, the files of a new bot | everything |
 //! | [`ui`] | frontends over one event stream: line, plain, json | node's handle |
 //! | [`config`] | the config file | the api, room's invites |
 //! | [`state`] | the profile's folder: keys, modes, lock | nothing |
 //! | [`plugins`] | the composition root: the only file that names a backend crate | backends |
 
+#[cfg(feature = "luau")]
+pub mod bot;
 pub mod builder;
 pub mod config;
 pub mod node;

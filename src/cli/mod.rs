@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand. Nothing here prints; what a command says goes to the writer it is given.
 
+#[cfg(feature = "luau")]
+mod bot;
 mod check;
 mod log;
 mod node;
@@ -21,6 +23,7 @@ Examples:
   rumor config check my.toml                    say what is wrong with a config
   rumor room new --name study                   make a secret for a new chat
   rumor room invite --config my.toml --chat study > invite.txt
+  rumor bot new greeter                         a working bot and its test; rumor bot test runs it
   rumor room join < invite.txt                  what to paste into the new member's config
 
 Exit status: 0 done, 1 failed, 2 used wrongly.";
@@ -74,6 +77,10 @@ enum Command {
     /// Make chats, invite to them and join them
     #[command(subcommand)]
     Room(RoomCommand),
+    /// Write, check, test and run bots
+    #[cfg(feature = "luau")]
+    #[command(subcommand)]
+    Bot(bot::BotCommand),
 }
 
 #[derive(Subcommand, Debug)]
@@ -123,9 +130,11 @@ enum RoomCommand {
 
 impl Cli {
     /// Does what the arguments say.
-    pub(crate) fn run(self, out: &mut dyn Write) -> Result<(), Failure> {
+    pub(crate) fn run(self, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
         match self.command {
             None => node::run(&self.node),
+            #[cfg(feature = "luau")]
+            Some(Command::Bot(command)) => bot::run(command, out),
             Some(Command::Config(ConfigCommand::Check { file })) => check::check(&file, out),
             Some(Command::Config(ConfigCommand::Schema)) => check::schema(out),
             Some(Command::Room(RoomCommand::New { name, ephemeral })) => room::new(&name, ephemeral, out),

@@ -1,5 +1,6 @@
 //! `rumor --config FILE`: runs a node.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,8 @@ const LEFTOVERS_MS: u64 = 500;
 
 pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     let Some(file) = &args.config else { return Err(Failure::new("--config FILE is missing")) };
-    let mut config = Config::load_with(file, &rumormill::plugins::compiled_in()).map_err(Failure::new)?;
-    if let Some(state) = &args.state {
-        config.state = std::path::absolute(state).unwrap_or_else(|_| state.clone());
-    }
+    let config = load(file, args.state.as_deref())?;
+    let scripts = scripts(&config);
     let frontend = args.frontend();
     let mut options = UiOptions::detect(now);
     let terminal = frontend == Frontend::Line && options.terminal;
@@ -31,24 +30,50 @@ pub(super) fn run(args: &NodeArgs) -> Result<(), Failure> {
     let log_file = log_file.map(|path| append_private(&path)).transpose().map_err(Failure::new)?;
     log::start(args.log_level.unwrap_or(config.log.level), log_file)?;
 
+    launch(Launch { config, profile, scripts, frontend, options, terminal, headless: false })
+}
+
+/// Reads a config, and puts the profile's folder where the command line says.
+pub(super) fn load(file: &Path, state: Option<&Path>) -> Result<Config, Failure> {
+    let mut config = Config::load_with(file, &rumormill::plugins::compiled_in()).map_err(Failure::new)?;
+    if let Some(state) = state {
+        config.state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+    }
+    Ok(config)
+}
+
+/// A node to be, and how it is shown.
+pub(super) struct Launch {
+    pub(super) config: Config,
+    pub(super) profile: Profile,
+    pub(super) scripts: Scripts,
+    pub(super) frontend: Frontend,
+    pub(super) options: UiOptions,
+    pub(super) terminal: bool,
+    /// Whether nobody types.
+    pub(super) headless: bool,
+}
+
+/// Runs a node until it is told to stop.
+pub(super) fn launch(launch: Launch) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::new(format!("can't start the runtime: {error}")))?;
-    let result = runtime.block_on(serve(config, profile, frontend, options, terminal));
+    let result = runtime.block_on(serve(launch));
     runtime.shutdown_timeout(Duration::from_millis(LEFTOVERS_MS));
     result
 }
 
-async fn serve(
-    config: Config,
-    profile: Profile,
-    frontend: Frontend,
-    options: UiOptions,
-    terminal: bool,
-) -> Result<(), Failure> {
+async fn serve(launch: Launch) -> Result<(), Failure> {
+    let Launch { config, profile, scripts, frontend, options, terminal, headless } = launch;
     let mut signals = Signals::listen(terminal)?;
-    let Started { handle, commands, events, stop_scripts } = start_node(config, profile).await?;
+    let Started { handle, commands, events, stop_scripts } = start_node(config, profile, scripts).await?;
     let stop = handle.clone();
-    let frontend = ui::run(frontend, handle, commands, events, options);
+    let frontend = async {
+        match headless {
+            true => ui::run_headless(frontend, handle, commands, events, options).await,
+            false => ui::run(frontend, handle, commands, events, options).await,
+        }
+    };
     tokio::pin!(frontend);
     let ended = tokio::select! {
         ended = &mut frontend => Some(ended),
@@ -81,18 +106,30 @@ struct Started {
     stop_scripts: Box<dyn FnOnce() + Send>,
 }
 
-/// Starts the script host and the node.
+/// How the script host is set up.
 #[cfg(feature = "luau")]
-async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure> {
-    use rumormill::script::{Budgets, Host, HostConfig, ScriptConfig};
+pub(super) type Scripts = rumormill::script::HostConfig;
+/// Without Lua there is nothing to set up.
+#[cfg(not(feature = "luau"))]
+pub(super) type Scripts = ();
+
+/// Without Lua there is nothing to set up.
+#[cfg(not(feature = "luau"))]
+const fn scripts(_: &Config) -> Scripts {}
+
+/// What the config says about scripts.
+#[cfg(feature = "luau")]
+pub(super) fn scripts(config: &Config) -> Scripts {
+    use rumormill::script::{Budgets, HostConfig, ScriptConfig};
     let lua = &config.lua;
     let to_bytes = |kib: u64| usize::try_from(kib.saturating_mul(1 << 10)).unwrap_or(usize::MAX);
     let scripts = config.scripts.iter().map(|(name, script)| {
         let (rooms, allow, settings) = (script.rooms.clone(), script.allow.clone(), script.settings.clone());
         (name.clone(), ScriptConfig { rooms, allow, limits: None, settings })
     });
-    let host = HostConfig {
+    HostConfig {
         folder: lua.folder.clone(),
+        files: Vec::new(),
         budgets: Budgets {
             source_max_bytes: to_bytes(lua.source_kib),
             memory_max_bytes: to_bytes(lua.memory_mib.saturating_mul(1 << 10)),
@@ -104,7 +141,13 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
         scripts: scripts.collect(),
         watch: true,
         clock: None,
-    };
+    }
+}
+
+/// Starts the script host and the node.
+#[cfg(feature = "luau")]
+async fn start_node(config: Config, profile: Profile, host: Scripts) -> Result<Started, Failure> {
+    use rumormill::script::Host;
     // Loading scripts takes as long as they take: not on a thread of the runtime.
     let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;
     let builder = Builder::new(config, profile).hooks(host.clone());
@@ -118,7 +161,7 @@ async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure
 
 /// Starts the node. Without Lua there are no commands and no filters.
 #[cfg(not(feature = "luau"))]
-async fn start_node(config: Config, profile: Profile) -> Result<Started, Failure> {
+async fn start_node(config: Config, profile: Profile, (): Scripts) -> Result<Started, Failure> {
     use rumormill::node::{NoCommands, NoHooks};
     let builder = Builder::new(config, profile);
     let events = builder.subscribe();

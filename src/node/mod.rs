@@ -33,4 +33,6 @@ pub use ext::{
 };
 pub use handle::Node;
 pub use start::StartError;
+
+pub use crate::proto::Now;
 pub(crate) use start::{Parts, event_bus};

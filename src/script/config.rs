@@ -14,6 +14,9 @@ use crate::node::Clock;
 pub struct HostConfig {
     /// The user's script folder, with `commands/`, `hooks/`, `bots/` and `lib/`. Without one only the embedded commands run.
     pub folder: Option<PathBuf>,
+    /// Scripts by their files, wherever these are: beside those of the folder, and before those of the same name there. A
+    /// file in a folder that is called `commands`, `hooks` or `bots` counts as one of those, any other as a bot.
+    pub files: Vec<PathBuf>,
     /// What every script may use, unless its own config says otherwise.
     pub budgets: Budgets,
     /// `[scripts.NAME]`: grants and settings, by a script's name (its file name without `.lua`).

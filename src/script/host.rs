@@ -128,7 +128,7 @@ impl Host {
         });
         let _ = core.link.core.set(Arc::downgrade(&core));
         core.reconcile(Instant::now(), Duration::ZERO, true);
-        let reloader = if core.config.watch && core.config.folder.is_some() {
+        let reloader = if core.config.watch && (core.config.folder.is_some() || !core.config.files.is_empty()) {
             Some(Reloader::start(&core, pace).map_err(HostError::Thread)?)
         } else {
             None

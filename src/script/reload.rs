@@ -62,7 +62,7 @@ impl Core {
     pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool) -> bool {
         let _one_at_a_time = lock(&self.exchange);
         let max = self.config.budgets.source_max_bytes;
-        let sources = source::discover(self.config.folder.as_deref(), max);
+        let sources = source::discover(self.config.folder.as_deref(), &self.config.files, max);
         let labels: BTreeSet<String> = sources.keys().chain(lock(&self.entries).keys()).cloned().collect();
         let mut pending = false;
         for label in labels {

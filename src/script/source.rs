@@ -9,12 +9,16 @@ use std::sync::Arc;
 pub(super) const FOLDERS: [&str; 3] = ["commands", "hooks", "bots"];
 
 /// Commands that ship.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 9] = [
     ("commands/chat.lua", include_str!("../../lua/commands/chat.lua")),
+    ("commands/chats.lua", include_str!("../../lua/commands/chats.lua")),
     ("commands/exit.lua", include_str!("../../lua/commands/exit.lua")),
     ("commands/help.lua", include_str!("../../lua/commands/help.lua")),
     ("commands/load_history.lua", include_str!("../../lua/commands/load_history.lua")),
+    ("commands/peers.lua", include_str!("../../lua/commands/peers.lua")),
+    ("commands/search.lua", include_str!("../../lua/commands/search.lua")),
     ("commands/show_history.lua", include_str!("../../lua/commands/show_history.lua")),
+    ("commands/whoami.lua", include_str!("../../lua/commands/whoami.lua")),
 ];
 
 /// A script's source, as it was read.
@@ -48,15 +52,30 @@ pub(super) fn is_embedded(label: &str) -> bool {
     EMBEDDED.iter().any(|(embedded, _)| *embedded == label)
 }
 
-/// Every script there is now: the embedded ones, replaced by files of the same name.
-pub(super) fn discover(folder: Option<&Path>, max_bytes: usize) -> BTreeMap<String, Source> {
+/// The folder of scripts that a file lies in, if its parent is one of [`FOLDERS`].
+pub(super) fn folder_of(file: &Path) -> Option<&Path> {
+    let parent = file.parent()?;
+    let kind = parent.file_name()?.to_str()?;
+    FOLDERS.contains(&kind).then(|| parent.parent()).flatten()
+}
+
+/// What a single file is called below a script folder: `bots/x.lua`. `None`: its name is no script's.
+fn label_of(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str().filter(|name| is_script_name(name))?;
+    let kind = file.parent().and_then(|parent| parent.file_name()).and_then(|kind| kind.to_str());
+    let kind = kind.filter(|kind| FOLDERS.contains(kind)).unwrap_or("bots");
+    Some(format!("{kind}/{name}"))
+}
+
+/// Every script there is now: the embedded ones, replaced by files of the same name, and single files before both.
+pub(super) fn discover(folder: Option<&Path>, files: &[PathBuf], max_bytes: usize) -> BTreeMap<String, Source> {
     let mut found = BTreeMap::new();
     for (label, text) in EMBEDDED {
         let source = Source { label: label.to_owned(), path: None, text: Ok(text.into()) };
         found.insert(label.to_owned(), source);
     }
-    let Some(folder) = folder else { return found };
     for kind in FOLDERS {
+        let Some(folder) = folder else { break };
         let Ok(entries) = std::fs::read_dir(folder.join(kind)) else { continue };
         for entry in entries.flatten() {
             let name = entry.file_name();
@@ -71,11 +90,17 @@ pub(super) fn discover(folder: Option<&Path>, max_bytes: usize) -> BTreeMap<Stri
             }
         }
     }
+    for path in files {
+        if let (Some(label), Some(text)) = (label_of(path), read(path, max_bytes)) {
+            found.insert(label.clone(), Source { label, path: Some(path.clone()), text });
+        }
+    }
     found
 }
 
 /// Whether a file of this name is a script: not hidden (editors' locks and swap files), not a test.
-fn is_script_name(name: &str) -> bool {
+#[must_use]
+pub fn is_script_name(name: &str) -> bool {
     name.strip_suffix(".lua").is_some_and(|stem| {
         !stem.is_empty()
             && !stem.ends_with("_test")
@@ -126,7 +151,7 @@ impl Libraries {
     /// Those of a script at `path` in `folder`.
     pub(super) fn of(folder: Option<&Path>, path: Option<&Path>) -> Self {
         let own = path.and_then(Path::parent).map(|dir| dir.join("lib"));
-        let shared = path.and(folder).map(|folder| folder.join("lib"));
+        let shared = path.and_then(|path| folder_of(path).or(folder)).map(|folder| folder.join("lib"));
         Self { roots: own.into_iter().chain(shared).collect() }
     }
 
@@ -190,6 +215,24 @@ mod tests {
         for name in [".#x.lua", ".x.lua", "x.lua~", "x_test.lua", ".lua", "x.txt", "4913"] {
             assert!(!is_script_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn single_files_count_by_the_folder_they_lie_in() {
+        let label = |file: &str| label_of(Path::new(file));
+        assert_eq!(label("/x/hooks/a.lua").as_deref(), Some("hooks/a.lua"));
+        assert_eq!(label("/x/y/a.lua").as_deref(), Some("bots/a.lua"));
+        assert_eq!(label("a.lua").as_deref(), Some("bots/a.lua"));
+        assert_eq!(label("/x/bots/a_test.lua"), None);
+        assert_eq!(folder_of(Path::new("/x/bots/a.lua")), Some(Path::new("/x")));
+        assert_eq!(folder_of(Path::new("/x/y/a.lua")), None);
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("bots")).unwrap();
+        std::fs::write(dir.path().join("bots/a.lua"), "one").unwrap();
+        std::fs::write(dir.path().join("a.lua"), "two").unwrap();
+        let found = discover(Some(dir.path()), &[dir.path().join("a.lua")], 100);
+        assert_eq!(found["bots/a.lua"].text.as_deref(), Ok("two"));
+        assert!(found.contains_key("commands/help.lua"));
     }
 
     #[test]

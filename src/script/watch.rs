@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use notify::{EventKind as FsEvent, RecursiveMode, Watcher};
 
+use super::config::HostConfig;
 use super::host::Core;
-use super::source::FOLDERS;
+use super::source::{FOLDERS, folder_of};
 
 /// The waiting times of the hot reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,7 @@ impl Reloader {
     pub(super) fn start(core: &Arc<Core>, pace: Pace) -> std::io::Result<Self> {
         let (hints, heard) = channel();
         let stopped = Arc::new(AtomicBool::new(false));
-        let folder = core.config.folder.clone().unwrap_or_default();
-        let mut watch = Watch::new(folder, hints.clone());
+        let mut watch = Watch::new(directories(&core.config), hints.clone());
         watch.refresh();
         let core = Arc::downgrade(core);
         let stop = Arc::clone(&stopped);
@@ -88,9 +88,29 @@ fn watch_loop(core: &Weak<Core>, watch: &mut Watch, heard: &Receiver<()>, stoppe
     }
 }
 
+/// The directories where scripts and their modules may be.
+fn directories(config: &HostConfig) -> Vec<PathBuf> {
+    let mut wanted = Vec::new();
+    if let Some(folder) = &config.folder {
+        wanted.extend([folder.clone(), folder.join("lib")]);
+        for kind in FOLDERS {
+            wanted.extend([folder.join(kind), folder.join(kind).join("lib")]);
+        }
+    }
+    for file in &config.files {
+        let beside = file.parent().map(Path::to_owned).unwrap_or_default();
+        wanted.extend([beside.join("lib"), beside]);
+        wanted.extend(folder_of(file).map(|folder| folder.join("lib")));
+    }
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
 /// Watched directories. Re-established when one of them was replaced.
 struct Watch {
-    folder: PathBuf,
+    /// What is watched, as far as it is there.
+    wanted: Vec<PathBuf>,
     hints: Sender<()>,
     watcher: Option<notify::RecommendedWatcher>,
     watched: Vec<(PathBuf, Identity)>,
@@ -100,18 +120,13 @@ struct Watch {
 type Identity = (u64, u64);
 
 impl Watch {
-    fn new(folder: PathBuf, hints: Sender<()>) -> Self {
-        Self { folder, hints, watcher: None, watched: Vec::new() }
+    fn new(wanted: Vec<PathBuf>, hints: Sender<()>) -> Self {
+        Self { wanted, hints, watcher: None, watched: Vec::new() }
     }
 
     /// Watches the directories that are there now.
     fn refresh(&mut self) {
-        let mut wanted = vec![self.folder.clone(), self.folder.join("lib")];
-        for kind in FOLDERS {
-            wanted.push(self.folder.join(kind));
-            wanted.push(self.folder.join(kind).join("lib"));
-        }
-        let now: Vec<_> = wanted.into_iter().filter_map(|path| identity(&path).map(|id| (path, id))).collect();
+        let now: Vec<_> = self.wanted.iter().filter_map(|path| identity(path).map(|id| (path.clone(), id))).collect();
         if now == self.watched && self.watcher.is_some() {
             return;
         }

@@ -110,6 +110,22 @@ pub async fn run(
     }
 }
 
+/// As [`run`], for a node that nobody types to, whatever standard input is. The line frontend writes its lines plainly.
+///
+/// # Errors
+///
+/// [`UiError`]: the frontend couldn't start.
+pub async fn run_headless(
+    kind: Frontend,
+    handle: Handle,
+    commands: Arc<dyn Commands>,
+    events: broadcast::Receiver<Event>,
+    options: UiOptions,
+) -> Result<(), UiError> {
+    let render = render::of(kind, false, options.now);
+    stream::run(render, handle, commands, events, Nobody, io::stdout()).await
+}
+
 /// The input of a service: nobody types, and nobody ends the program by having typed all.
 struct Nobody;
 

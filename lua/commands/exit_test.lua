@@ -1,0 +1,5 @@
+test("ends the program", function(t)
+    local result = t.command("exit")
+    t.ok(result.ok and result.quit)
+    t.ok(t.command("quit").quit, "by its other name")
+end)

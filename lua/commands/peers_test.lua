@@ -1,0 +1,10 @@
+test("alone there are none", function(t)
+    t.eq(t.command("peers").text, "No peer is linked. See `peers` and `listen` in the config.")
+end)
+
+test("lists those that are linked", function(t)
+    t.say("bob", "hi")
+    t.ok(string.match(t.command("peers").printed, "^1 linked peer:\n  from memory:%S+ %(%x%x%x%x%x%x%x%x%)$"))
+    t.say("carol", "hi")
+    t.ok(string.match(t.command("peers").printed, "^2 linked peers:\n"))
+end)

@@ -1,0 +1,6 @@
+test("says nick and key", { me = "Ada L." }, function(t)
+    local nick, short, key = string.match(t.command("whoami").printed, "^(.+)#(%x+)\nYour key: (%x+)$")
+    t.eq(nick, "Ada L.")
+    t.eq(#key, 64)
+    t.eq(short, string.sub(key, 1, 8))
+end)

@@ -1,0 +1,150 @@
+//! `rumor bot`: the author's tools, as an author meets them; and the tests of every script that ships.
+#![cfg(all(feature = "luau", feature = "transport-memory", feature = "history-memory", feature = "cipher-chacha"))]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rumormill::bot::world::{Fate, Saying, Setup, World};
+
+fn rumor(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rumor")).args(args).current_dir(folder).output().unwrap()
+}
+
+fn here() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn every_shipped_script_has_tests_that_pass() {
+    for kind in ["commands", "hooks", "bots"] {
+        for entry in std::fs::read_dir(here().join("lua").join(kind)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if let Some(stem) = name.strip_suffix(".lua").filter(|stem| !stem.ends_with("_test")) {
+                assert!(path.with_file_name(format!("{stem}_test.lua")).is_file(), "{kind}/{name} has no test");
+            }
+        }
+    }
+    let output = rumor(here(), &["bot", "test", "lua"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).ends_with(", 0 failed\n"));
+}
+
+#[test]
+fn a_new_bot_works_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = rumor(dir.path(), &["bot", "new", "greeter"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = text(&output.stdout);
+    assert!(said.contains("rumor bot test ./bots/greeter.lua") && said.contains("[scripts.greeter]"), "{said}");
+    for file in [".luarc.json", ".vscode/settings.json"] {
+        let text = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap();
+    }
+    let output = rumor(dir.path(), &["bot", "test"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).ends_with("4 tests in 1 file: 4 passed, 0 failed\n"), "{}", text(&output.stdout));
+    let again = rumor(dir.path(), &["bot", "new", "greeter"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("is there already"));
+}
+
+const BOT: &str = "rumor.on(\"message\", function(msg)
+    if msg.text == \"boom\" then
+        error(\"on purpose\")
+    end
+    msg:reply(\"you said \" .. msg.text)
+end)
+";
+
+#[test]
+fn failures_name_file_and_line_and_end_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.lua"), BOT).unwrap();
+    let tests = "test(\"good\", function(t)
+    t.say(\"bob\", \"a\")
+    t.expect(\"you said a\")
+end)
+test(\"wrong\", function(t)
+    t.say(\"bob\", \"a\")
+    t.expect(\"you said b\")
+end)
+test(\"silent\", function(t)
+    t.expect(\"anything\", { within = 86400 })
+end)
+test(\"broken\", function(t)
+    t.say(\"bob\", \"boom\")
+end)
+test(\"unequal\", function(t)
+    t.eq({ 1, { a = 2 } }, { 1, { a = 3 } }, \"numbers\")
+end)
+test(\"colon\", function(t)
+    t:say(\"bob\", \"a\")
+end)
+test(\"endless\", { chats = {} }, function(t) end)
+";
+    std::fs::write(dir.path().join("x_test.lua"), tests).unwrap();
+    let output = rumor(dir.path(), &["bot", "test", "x.lua"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    for wanted in [
+        "  ok   good (",
+        "x_test.lua:7: t.expect: expected \"you said b\", but the script said \"you said a\"",
+        "x_test.lua:10: t.expect: expected \"anything\", but the script said nothing within 86400 s",
+        "bots/x.lua:3: on purpose (in \"message\")",
+        "x_test.lua:16: t.eq: numbers: expected {1, {a = 3}}, got {1, {a = 2}}",
+        "x_test.lua:19: t.say: write it with a dot: t.say(…), not t:say(…)",
+        "x_test.lua: the option \"chats\" must be a list of names",
+        "7 tests in 1 file: 1 passed, 6 failed\n",
+    ] {
+        assert!(said.contains(wanted), "{wanted}\n{said}");
+    }
+    assert_eq!(text(&output.stderr), "rumor: 6 tests failed\n");
+
+    let output = rumor(dir.path(), &["bot", "test", "--json", "--only", "good"]);
+    assert!(output.status.success());
+    let lines: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["ok"], &lines[0]["name"]), (2, &true.into(), &"good".into()));
+    assert_eq!((&lines[1]["event"], &lines[1]["passed"], &lines[1]["failed"]), (&"end".into(), &1.into(), &0.into()));
+}
+
+#[test]
+fn what_cant_be_run_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = rumor(dir.path(), &["bot", "test"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("rumor bot new NAME"), "{}", text(&output.stderr));
+    std::fs::write(dir.path().join("x.lua"), "nonsense(").unwrap();
+    std::fs::write(dir.path().join("x_test.lua"), "test('a', function(t) end)").unwrap();
+    std::fs::write(dir.path().join("y_test.lua"), "test(").unwrap();
+    let output = rumor(dir.path(), &["bot", "test"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    assert!(said.contains("bots/x.lua:1: ") && said.contains("y_test.lua:1: "), "{said}");
+}
+
+/// The world serves tests in Rust too; and nothing in it depends on real time.
+#[test]
+fn a_world_from_rust() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.lua");
+    std::fs::write(&file, BOT).unwrap();
+    let mut world = World::new(Setup { files: vec![file], ..Setup::default() }).unwrap();
+    let start = world.now_ms();
+    let id = world.say("bob", "hi", &Saying::default()).unwrap();
+    assert_eq!(world.fate(&id), Some(Fate::Shown("hi".to_owned())));
+    let said = world.next_said(None, Duration::ZERO).unwrap();
+    assert_eq!((said.text.as_str(), said.bot, said.reply_to), ("you said hi", true, Some(id)));
+    assert!(world.now_ms() - start < 60_000, "{} ms passed", world.now_ms() - start);
+    let before = world.now_ms();
+    world.advance(Duration::from_secs(86_400));
+    assert!((86_400_000..86_400_010).contains(&(world.now_ms() - before)));
+    assert!(world.say("bob", "x", &Saying { chat: Some("nowhere".to_owned()), ..Saying::default() }).is_err());
+}
