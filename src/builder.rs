@@ -158,6 +158,7 @@ impl Builder {
             peers: config.peers.clone(),
             lan: config.network.lan,
             outgoing: config.network.outgoing,
+            dissemination: config.dissemination,
             serve_archive: config.archive.serve,
             retention: Retention { window_quota_bytes: config.window.quota_bytes, ephemeral: Vec::new() },
             hooks,

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rumormill::config::{ChatKind, Config, ConfigError, Format, RoomSource};
+use rumormill::node::Dissemination;
 use rumormill::room::{Access, Invite, RoomKind, RoomSecret};
 
 const SECRET: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
@@ -158,6 +159,9 @@ fn everything_can_be_set() {
         [options.redb]
         cache = 64
         sync = true
+        [dissemination]
+        mode = "adaptive"
+        eager = 3
         [dedup]
         capacity = 2048
         rotate_hours = 12
@@ -188,6 +192,7 @@ fn everything_can_be_set() {
     assert!(config.network.secret.is_some());
     assert_eq!(config.options["redb"]["cache"], "64");
     assert_eq!(config.options["redb"]["sync"], "true");
+    assert_eq!(config.dissemination, Dissemination::Adaptive { eager: 3 });
     assert_eq!((config.dedup.capacity, config.dedup.rotate_after), (2048, 12 * 3_600_000));
     assert_eq!(config.window.quota_bytes, 2 << 20);
     assert_eq!(config.lua.folder.as_deref(), Some(Path::new("/etc/rumor/scripts")));
@@ -392,4 +397,22 @@ fn the_schema_knows_every_field_and_refuses_others() {
         assert!(schema["properties"][field].is_object(), "{field}");
     }
     assert_eq!(schema["required"], serde_json::json!(["name"]));
+}
+
+#[test]
+fn dissemination_is_flooding_or_wants_so_many_copies() {
+    let with = |lines: &str| toml(&format!("name = \"a\"\nport = 1\n[dissemination]\n{lines}\n"));
+    assert_eq!(with("mode = \"flood\"").unwrap().dissemination, Dissemination::Flood);
+    for eager in [1, 16] {
+        let config = with(&format!("mode = \"adaptive\"\neager = {eager}")).unwrap();
+        assert_eq!(config.dissemination, Dissemination::Adaptive { eager });
+    }
+    assert_eq!(with("mode = \"adaptive\"").unwrap().dissemination, Dissemination::Adaptive { eager: 2 });
+    let error = |lines: &str| with(lines).unwrap_err().to_string();
+    for eager in [0, 17] {
+        let text = error(&format!("mode = \"adaptive\"\neager = {eager}"));
+        assert!(text.contains(&format!(":5:1: dissemination.eager: is {eager}; write 1 to 16 (copies)")), "{text}");
+    }
+    assert!(error("mode = \"flood\"\neager = 2").contains("dissemination.eager: means something only with"));
+    assert!(error("mode = \"tree\"").contains("unknown value `tree`; valid: flood, adaptive"));
 }

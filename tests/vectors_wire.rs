@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use data_encoding::HEXLOWER;
-use rumormill::api::ExpiryRange;
+use rumormill::api::{ExpiryRange, MsgId};
 use rumormill::proto::wire::{
-    Batch, Envelope, Hello, Message, OpenScope, PeerRecord, ReconBody, Role, SessionRef, link_key_to_x25519,
+    Batch, Envelope, Hello, Message, OpenScope, PeerRecord, ReconBody, Role, SessionRef, ShortId, link_key_to_x25519,
+    short_id,
 };
 use serde_json::{Value, json};
 
@@ -64,6 +65,10 @@ fn recon(body: &ReconBody) -> Value {
     }
 }
 
+fn short_ids(ids: &[ShortId]) -> Vec<String> {
+    ids.iter().map(|id| hex(&id.to_be_bytes())).collect()
+}
+
 fn message(message: &Message) -> Value {
     match message {
         Message::Hello(Hello { version_min, version_max, probe, recon_max, link_key, seen_as, record: own }) => {
@@ -78,11 +83,16 @@ fn message(message: &Message) -> Value {
             }})
         }
         Message::Rumor(bytes) => json!({ "rumor": envelope(bytes) }),
-        Message::IHave(ids) => json!({ "ihave": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }),
+        Message::IHaveWhole(ids) => json!({ "ihave": ids.iter().map(ToString::to_string).collect::<Vec<_>>() }),
         Message::Get(of, ids) => {
             json!({ "get": { "session": session(of), "ids": ids.iter().map(|id| hex(id)).collect::<Vec<_>>() } })
         }
-        Message::Prune => json!("prune"),
+        Message::PruneAll => json!("prune"),
+        Message::Salt(key) => json!({ "salt": hex(key) }),
+        Message::IHave(first, ids) => json!({ "ihave": { "first": first, "ids": short_ids(ids) } }),
+        Message::IWant(numbers) => json!({ "iwant": numbers }),
+        Message::Graft(ids) => json!({ "graft": short_ids(ids) }),
+        Message::Prune(ids) => json!({ "prune": short_ids(ids) }),
         Message::Peers(records) => json!({ "peers": records.iter().map(record).collect::<Vec<_>>() }),
         Message::Recon(of, body) => json!({ "recon": { "session": session(of), "body": recon(body) } }),
         Message::Item(of, bytes) => json!({ "item": { "session": session(of), "envelope": envelope(bytes) } }),
@@ -108,5 +118,16 @@ fn every_pinned_vector_decodes_to_its_fields_and_back() {
         assert_eq!(message(&decoded), vector["message"], "{name}");
         assert_eq!(decoded.encode(), bytes, "{name}");
     }
-    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=12).collect::<Vec<_>>(), "every kind is pinned");
+    assert_eq!(kinds.into_iter().collect::<Vec<_>>(), (1..=17).collect::<Vec<_>>(), "every kind is pinned");
+}
+
+#[test]
+fn a_short_id_is_siphash_of_the_id_under_the_readers_key() {
+    let vectors: Value = serde_json::from_str(include_str!("vectors/wire.json")).unwrap();
+    for vector in vectors["short_ids"].as_array().unwrap() {
+        let bytes = |field: &str| HEXLOWER.decode(vector[field].as_str().unwrap().as_bytes()).unwrap();
+        let id = MsgId(bytes("id").try_into().unwrap());
+        let short = short_id(&bytes("key").try_into().unwrap(), &id);
+        assert_eq!(hex(&short.to_be_bytes()), vector["short"].as_str().unwrap());
+    }
 }

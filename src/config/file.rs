@@ -43,6 +43,9 @@ pub(super) struct File {
     /// A backend's own settings, by the backend's name.
     #[serde(default)]
     pub(super) options: BTreeMap<String, BTreeMap<String, Scalar>>,
+    /// How what this node relays is spread.
+    #[serde(default)]
+    pub(super) dissemination: Dissemination,
     /// The filter of message ids seen.
     #[serde(default)]
     pub(super) dedup: Dedup,
@@ -150,6 +153,17 @@ impl Default for Backends {
             history: "redb".to_owned(),
         }
     }
+}
+
+/// How what this node relays is spread. Its own messages always go to every link.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dissemination {
+    /// `flood`: everything in full to every link. `adaptive`: in full where it is needed, announced to the rest.
+    pub(super) mode: Option<super::DisseminationMode>,
+    /// How many full copies of a message this node wants, 1 to 16; only if `adaptive`. Default 2: with 1, each silent
+    /// dropper costs time.
+    pub(super) eager: Option<u8>,
 }
 
 /// The filter of message ids seen.

@@ -22,6 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::node::Dissemination;
 pub use error::{ConfigError, Problem};
 pub use file::Backends;
 pub use resolve::{
@@ -62,6 +63,8 @@ pub struct Config {
     pub backends: Backends,
     /// The backends' own settings, by backend.
     pub options: BTreeMap<String, Options>,
+    /// How what this node relays is spread.
+    pub dissemination: Dissemination,
     /// The dedup filter.
     pub dedup: DedupSettings,
     /// The window.
@@ -109,6 +112,17 @@ pub enum ChatKind {
     Archive,
     /// Keys and messages are erased once the window has passed them.
     Ephemeral,
+}
+
+/// How what a node relays is spread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DisseminationMode {
+    /// In full to every link.
+    #[default]
+    Flood,
+    /// In full where it is needed, announced to the rest.
+    Adaptive,
 }
 
 /// The network.

@@ -10,9 +10,10 @@ use super::file::{self, File};
 use super::secret::{Secret, SecretText};
 use super::value::{Places, check_host_port, check_name, read_bounded, size};
 use super::{
-    ArchiveConfig, Backends, ChatConfig, Config, DedupSettings, LogConfig, LuaConfig, NetworkConfig, RoomSource,
-    ScriptConfig, VERSION, WindowConfig,
+    ArchiveConfig, Backends, ChatConfig, Config, DedupSettings, DisseminationMode, LogConfig, LuaConfig, NetworkConfig,
+    RoomSource, ScriptConfig, VERSION, WindowConfig,
 };
+use crate::node::{Dissemination, EAGER, EAGER_MAX};
 use crate::room::Invite;
 
 /// Longest nick or chat name, in bytes.
@@ -92,6 +93,7 @@ impl Resolver<'_> {
         let chats = self.chats(raw.chats);
         let network = self.network(raw.network);
         let options = self.options(raw.options, registry);
+        let dissemination = self.dissemination(&raw.dissemination);
         let dedup = self.dedup(&raw.dedup);
         let window = self.window(raw.window);
         let lua = self.lua(raw.lua);
@@ -109,6 +111,7 @@ impl Resolver<'_> {
             network,
             backends: raw.backends,
             options,
+            dissemination,
             dedup,
             window,
             archive: ArchiveConfig { serve: raw.archive.serve },
@@ -360,6 +363,24 @@ impl Resolver<'_> {
         raw.into_iter()
             .map(|(name, own)| (name, own.into_iter().map(|(key, value)| (key, value.0)).collect()))
             .collect()
+    }
+
+    fn dissemination(&mut self, raw: &file::Dissemination) -> Dissemination {
+        let eager = raw.eager.unwrap_or(EAGER);
+        match (raw.mode.unwrap_or_default(), raw.eager) {
+            (DisseminationMode::Flood, Some(_)) => {
+                let text = "means something only with `mode = \"adaptive\"`: flooding sends every copy";
+                self.problem("dissemination.eager", text);
+                Dissemination::Flood
+            }
+            (DisseminationMode::Flood, None) => Dissemination::Flood,
+            (DisseminationMode::Adaptive, _) => {
+                if !(1..=EAGER_MAX).contains(&eager) {
+                    self.problem("dissemination.eager", format!("is {eager}; write 1 to {EAGER_MAX} (copies)"));
+                }
+                Dissemination::Adaptive { eager }
+            }
+        }
     }
 
     fn dedup(&mut self, raw: &file::Dedup) -> DedupSettings {

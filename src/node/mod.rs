@@ -22,6 +22,7 @@ mod shared;
 mod start;
 mod vault;
 
+pub use crate::proto::{Dissemination, EAGER, EAGER_MAX};
 pub use api::{
     ChatInfo, Event, Handle, HistoryQuery, LoadReport, Me, Message, NodeApi, NodeError, NoticeLevel, PeerInfo, Person,
     SendOptions,

@@ -18,7 +18,7 @@ use super::handle::Node;
 use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
 use super::shared::{EVENT_BUS_CAPACITY, Shared};
 use super::vault::{self, Progress, VAULT_QUEUE_MAX, Vault};
-use crate::proto::{Engine, EngineConfig, Input, RoomProof};
+use crate::proto::{Dissemination, Engine, EngineConfig, Input, RoomProof};
 use crate::room::{Identity, Keyring, RoomState, StorageKey};
 
 /// Why a node didn't start: a sentence that says what to do.
@@ -81,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) peers: Vec<PeerAddr>,
     pub(crate) lan: bool,
     pub(crate) outgoing: usize,
+    pub(crate) dissemination: Dissemination,
     pub(crate) serve_archive: bool,
     pub(crate) retention: Retention,
     pub(crate) hooks: Arc<dyn Hooks>,
@@ -114,6 +115,7 @@ impl Parts {
                 .unwrap_or_default(),
             lan: self.lan,
             outgoing_target: self.outgoing,
+            dissemination: self.dissemination,
             ..EngineConfig::default()
         };
         let mut engine = Engine::new(config, self.dedup, seed);

@@ -25,6 +25,33 @@ pub const RECENT_EVERY_MS: Millis = 60_000;
 /// How often the whole window is reconciled with a random peer, in milliseconds.
 pub const FULL_EVERY_MS: Millis = 24 * 3_600_000;
 
+/// How many full copies of an envelope a node wants unless told otherwise: two, so that one silent dropper never decides.
+pub const EAGER: u8 = 2;
+/// The most that it may be told to want.
+pub const EAGER_MAX: u8 = 16;
+
+/// Who gets the full copy of an envelope that this node relays. Its own go to every link in full.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dissemination {
+    /// Every link.
+    Flood,
+    /// The links that need it; it is announced to the rest.
+    Adaptive {
+        /// How many full copies this node wants of each envelope: 1 to [`EAGER_MAX`].
+        eager: u8,
+    },
+}
+
+impl Dissemination {
+    /// How many full copies are wanted, unless it is all there are.
+    pub(super) const fn eager(self) -> Option<u8> {
+        match self {
+            Self::Flood => None,
+            Self::Adaptive { eager } => Some(eager),
+        }
+    }
+}
+
 /// The engine's settings.
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
@@ -63,6 +90,11 @@ pub struct EngineConfig {
     /// The largest reconciliation message, in bytes: between [`RECON_MIN_BYTES`](super::wire::RECON_MIN_BYTES) and
     /// [`RECON_MAX_BYTES`].
     pub recon_max_bytes: u16,
+    /// Who gets the full copy of an envelope.
+    pub dissemination: Dissemination,
+    /// Whether an envelope may be kept as a part of the input that it came in. A node's inputs are large buffers, which a
+    /// small part would hold in memory; a simulation's are one message each.
+    pub share_input: bool,
 }
 
 impl Default for EngineConfig {
@@ -85,6 +117,8 @@ impl Default for EngineConfig {
             full_every: FULL_EVERY_MS,
             reconcile_on_connect: true,
             recon_max_bytes: RECON_MAX_BYTES as u16,
+            dissemination: Dissemination::Flood,
+            share_input: false,
         }
     }
 }

@@ -8,6 +8,8 @@ use rumormill_api::{Direction, Frame, LinkId, LinkInfo, Millis, SourceGroup};
 
 use super::address::source_group;
 use super::bucket::Bucket;
+use super::linkset::{Slot, Slots};
+use super::rumor::Lazy;
 use super::timers::{Alarm, Timers};
 use super::wire::{ByeReason, Hello, Message};
 use super::{Counters, EngineConfig, EngineEvent, Now, Output};
@@ -51,6 +53,9 @@ pub(super) struct Link {
     pub(super) serve: Bucket,
     pub(super) pull: Bucket,
     pub(super) source: SourceGroup,
+    /// Its place in sets of links, if there was one left.
+    pub(super) slot: Option<Slot>,
+    pub(super) lazy: Lazy,
 }
 
 impl Link {
@@ -69,6 +74,8 @@ impl Link {
             serve: Bucket::new(SERVE_BYTES_PER_S * 1_000, SERVE_BURST_BYTES, now),
             pull: Bucket::new(PULL_BYTES_PER_S * 1_000, PULL_BURST_BYTES, now),
             source: source_group(&info),
+            slot: None,
+            lazy: Lazy::default(),
             info,
         }
     }
@@ -89,6 +96,7 @@ impl Link {
 pub(super) struct Core {
     pub(super) config: EngineConfig,
     pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) slots: Slots,
     pub(super) out: VecDeque<Output>,
     pub(super) timers: Timers,
     pub(super) counters: Counters,
@@ -103,6 +111,7 @@ impl Core {
         Self {
             config,
             links: BTreeMap::new(),
+            slots: Slots::default(),
             out: VecDeque::new(),
             timers: Timers::default(),
             counters: Counters::default(),
@@ -112,9 +121,15 @@ impl Core {
         }
     }
 
-    pub(super) fn add_link(&mut self, link: LinkId, info: LinkInfo, probe: bool) {
-        self.links.insert(link, Link::new(info, probe, &self.config, self.now.mono));
+    /// Adds a link; the place that it gets is free of what an earlier link left there once [`Rumors`](super::rumor::Rumors)
+    /// has been told.
+    pub(super) fn add_link(&mut self, link: LinkId, info: LinkInfo, probe: bool) -> Option<Slot> {
+        let mut state = Link::new(info, probe, &self.config, self.now.mono);
+        state.slot = self.slots.take(link);
+        let slot = state.slot;
+        self.links.insert(link, state);
         self.timers.set(Alarm::Link(link), self.now.mono + self.config.hello_timeout);
+        slot
     }
 
     /// The link, if it takes part in the gossip.
@@ -156,6 +171,7 @@ impl Core {
     /// The driver reports a link down.
     pub(super) fn remove_link(&mut self, link: LinkId) {
         let Some(state) = self.links.remove(&link) else { return };
+        state.slot.into_iter().for_each(|slot| self.slots.free(slot));
         self.timers.clear(Alarm::Link(link));
         self.timers.clear(Alarm::CatchUp(link));
         if state.ready() {

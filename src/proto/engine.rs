@@ -10,7 +10,9 @@ use super::core::Core;
 use super::peers::Peers;
 use super::rumor::{Heard, Rumors};
 use super::timers::Alarm;
-use super::wire::{Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, Message, RawMessage, link_key_to_x25519};
+use super::wire::{
+    Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Message, RawMessage, link_key_to_x25519,
+};
 use super::{Counters, EngineConfig, EngineEvent, Input, Now, Output, Timer};
 
 /// Two links to one peer that came up within this time may be the two ends' dials crossing, in milliseconds.
@@ -38,7 +40,9 @@ impl<D: Dedup> Engine<D> {
         let secret = core.array();
         let peers = Peers::new(&core.config, secret);
         core.timers.set(Alarm::Peers, 0);
-        let rumors = Rumors::new(core.rng.next_u64());
+        let mut keys = [[0; 16]; 2];
+        keys.iter_mut().for_each(|key| core.rng.fill_bytes(key));
+        let rumors = Rumors::new(keys[0], keys[1]);
         let mut engine = Self { core, dedup, rumors, peers, recon: Recon::default(), seen_as: None };
         engine.arm();
         engine
@@ -93,6 +97,12 @@ impl<D: Dedup> Engine<D> {
         self.peers.addresses(&self.core)
     }
 
+    /// The key under which peers shorten ids for this node; `None` while it takes no announcements.
+    #[cfg(all(test, feature = "testkit"))]
+    pub(super) fn announcement_key(&self) -> Option<[u8; 16]> {
+        self.rumors.key(&self.core)
+    }
+
     /// The links that take part in the gossip now.
     pub fn links(&self) -> impl Iterator<Item = (LinkId, &LinkInfo)> {
         self.core.ready_links().map(|(id, link)| (id, &link.info))
@@ -109,7 +119,7 @@ impl<D: Dedup> Engine<D> {
         let own = info.peer == self.core.config.own;
         let full = info.direction == Direction::Incoming && self.core.links.len() >= self.core.config.max_links;
         let hello = Message::Hello(Hello {
-            version_min: LINK_VERSION,
+            version_min: LINK_VERSION_MIN,
             version_max: LINK_VERSION,
             probe,
             recon_max: self.core.config.recon_max_bytes,
@@ -117,7 +127,8 @@ impl<D: Dedup> Engine<D> {
             seen_as: info.remote.clone(),
             record: self.peers.own_record(),
         });
-        self.core.add_link(link, info, probe);
+        let slot = self.core.add_link(link, info, probe);
+        slot.into_iter().for_each(|slot| self.rumors.link_up(slot));
         if own {
             self.core.counters.self_link += 1;
             self.core.close(link, ByeReason::Duplicate);
@@ -175,13 +186,16 @@ impl<D: Dedup> Engine<D> {
             // A probe's link is for HELLO alone.
             _ if probe => {}
             Message::Rumor(_) => {}
-            Message::IHave(ids) => {
-                self.core.counters.unasked_announcement += 1;
-                if ids.iter().any(|id| self.dedup.check(id) == rumormill_api::Seen::Fresh) {
+            Message::IHaveWhole(_) | Message::PruneAll => self.core.counters.unasked_announcement += 1,
+            Message::Salt(key) => self.rumors.salt(&mut self.core, link, key),
+            Message::IHave(first, ids) => {
+                if self.rumors.ihave(&mut self.core, link, first, &ids) == Heard::PutOff {
                     self.recon.catch_up(&mut self.core, link);
                 }
             }
-            Message::Prune => self.core.counters.unasked_announcement += 1,
+            Message::IWant(numbers) => self.rumors.iwant(&mut self.core, link, &numbers),
+            Message::Graft(ids) => self.rumors.graft(&mut self.core, link, &ids),
+            Message::Prune(ids) => self.rumors.prune(&mut self.core, link, &ids),
             Message::Peers(records) => self.peers.receive(&mut self.core, link, &records),
             Message::Get(session, ids) => self.recon.get(&mut self.core, link, session, ids),
             Message::Recon(session, body) => self.recon.message(&mut self.core, link, session, body),
@@ -197,7 +211,7 @@ impl<D: Dedup> Engine<D> {
         let counters = &mut self.core.counters;
         let refusal = if state.hello.is_some() {
             Some(&mut counters.second_hello)
-        } else if hello.version_min > LINK_VERSION || hello.version_max < LINK_VERSION {
+        } else if hello.version_min > LINK_VERSION || hello.version_max < LINK_VERSION_MIN {
             Some(&mut counters.hello_version)
         } else if link_key_to_x25519(&hello.link_key) != Some(info.peer) {
             Some(&mut counters.hello_key)
@@ -226,6 +240,9 @@ impl<D: Dedup> Engine<D> {
             self.core.close(link, ByeReason::Probe);
         }
         if self.core.ready(link).is_some() {
+            if let Some(key) = self.rumors.key(&self.core).filter(|_| hello.version_max >= 2) {
+                self.core.say(link, &Message::Salt(key));
+            }
             self.recon.link_ready(&mut self.core, link);
         }
     }
@@ -262,6 +279,7 @@ impl<D: Dedup> Engine<D> {
     fn link_drained(&mut self, link: LinkId) {
         let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) else { return };
         if std::mem::take(&mut state.behind) {
+            self.rumors.drained(&mut self.core, link);
             self.recon.catch_up(&mut self.core, link);
         }
     }
@@ -277,6 +295,13 @@ impl<D: Dedup> Engine<D> {
                 Alarm::CatchUp(link) => self.recon.start_catch_up(&mut self.core, link),
                 Alarm::Session(session) => self.recon.silence(&mut self.core, session),
                 Alarm::Paced(session) => self.recon.go_on(&mut self.core, session),
+                Alarm::Announce => self.rumors.flush(&mut self.core),
+                Alarm::Pull => {
+                    for link in self.rumors.pull(&mut self.core) {
+                        self.recon.catch_up(&mut self.core, link);
+                    }
+                }
+                Alarm::Review => self.rumors.review(&mut self.core),
             }
         }
     }

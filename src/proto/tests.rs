@@ -193,8 +193,8 @@ fn every_kind_of_bad_input_has_its_counter_and_only_faults_close_the_link() {
         ("oversized", raw(&[Kind::Rumor as u8, 0x80, 1]), true),
         ("unknown_kind", raw(&[99, 0, 0]), true),
         ("second_hello", Message::Hello(hello(2)).encode(), true),
-        ("unasked_announcement", Message::Prune.encode(), false),
-        ("unasked_announcement", Message::IHave(vec![MsgId([1; 32])]).encode(), false),
+        ("unasked_announcement", Message::PruneAll.encode(), false),
+        ("unasked_announcement", Message::IHaveWhole(vec![MsgId([1; 32])]).encode(), false),
         ("chaff", frame(Kind::Chaff, &[0; 100]), false),
         ("peer_record_new", record(&|_| {}), false),
         ("peer_record_forged", record(&|record| record.issued_at += 1), true),
@@ -226,7 +226,7 @@ fn every_kind_of_bad_input_has_its_counter_and_only_faults_close_the_link() {
 fn a_hello_is_refused_for_each_thing_that_can_be_wrong_with_it() {
     type Change = fn(&mut Hello);
     let cases: [(&str, Change); 4] = [
-        ("hello_version", |hello| (hello.version_min, hello.version_max) = (2, 3)),
+        ("hello_version", |hello| (hello.version_min, hello.version_max) = (3, 4)),
         ("hello_version", |hello| (hello.version_min, hello.version_max) = (0, 0)),
         ("hello_key", |hello| hello.link_key = key(3).verifying_key().to_bytes()),
         ("hello_key", |hello| hello.link_key = [0xff; 32]),

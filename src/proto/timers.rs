@@ -23,6 +23,12 @@ pub(super) enum Alarm {
     Session(SessionId),
     /// Go on with a reconciliation that had used up its rate.
     Paced(SessionId),
+    /// Send what was gathered to be announced.
+    Announce,
+    /// Ask for what was announced and didn't come.
+    Pull,
+    /// Count the copies of what came a while ago.
+    Review,
 }
 
 /// A deadline for each alarm at most, in the order in which they are due.

@@ -73,6 +73,7 @@ const PROTO_CRATES: &[&str] = &[
     "rand_core",
     "serde",
     "serde_bytes",
+    "siphasher",
     "subtle",
     "thiserror",
     "tracing",

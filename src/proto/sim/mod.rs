@@ -66,7 +66,7 @@ impl Default for SimConfig {
             duplicate_per_mille: 0,
             reorder_per_mille: 0,
             durable_after: 5,
-            engine: EngineConfig::default(),
+            engine: EngineConfig { share_input: true, ..EngineConfig::default() },
             records: false,
         }
     }
@@ -205,6 +205,12 @@ impl<D: Dedup> Sim<D> {
             before: Counters::default(),
             totals: Totals::default(),
         }
+    }
+
+    /// What it is made of.
+    #[must_use]
+    pub const fn config(&self) -> &SimConfig {
+        &self.config
     }
 
     /// Adds a node that is to be started with [`Self::start`]; returns its number.

@@ -70,6 +70,12 @@ impl Reader {
         Ok(ids)
     }
 
+    /// All that is left, as values of `N` bytes each. How many there may be, the kind's longest body has said.
+    pub(super) fn rest_of<const N: usize, T>(self, value: impl Fn([u8; N]) -> T) -> Result<Vec<T>, Fault> {
+        let (values, rest) = self.bytes.as_chunks::<N>();
+        if rest.is_empty() { Ok(values.iter().copied().map(value).collect()) } else { Err(Fault::Malformed) }
+    }
+
     /// All that is left.
     pub(super) fn rest(self) -> Bytes {
         self.bytes

@@ -93,6 +93,15 @@ impl Envelope {
     ///
     /// [`EnvelopeError`], in the order size, version, flags, work.
     pub fn parse(bytes: &Bytes) -> Result<Self, EnvelopeError> {
+        Self::check(bytes).map(|()| Self { bytes: bytes.clone() })
+    }
+
+    /// As [`Self::parse`], of bytes that nobody may keep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn check(bytes: &[u8]) -> Result<(), EnvelopeError> {
         if !ENVELOPE_SIZES.contains(&bytes.len()) {
             return Err(EnvelopeError::BadSize);
         }
@@ -105,7 +114,7 @@ impl Envelope {
         if bytes[ENVELOPE_WORK_OFFSET..ENVELOPE_BODY_OFFSET] != [0; WORK_BYTES] {
             return Err(EnvelopeError::BadWork);
         }
-        Ok(Self { bytes: bytes.clone() })
+        Ok(())
     }
 
     /// Lays an envelope out: the header, the commitment, and the sealed body with its tag. The body must have one of
@@ -148,7 +157,13 @@ impl Envelope {
     /// When it expires.
     #[must_use]
     pub fn expiry(&self) -> ExpiryHour {
-        u32::from_be_bytes(self.array(ENVELOPE_EXPIRY_OFFSET))
+        Self::expiry_of(&self.bytes)
+    }
+
+    /// When an envelope of these bytes, which were checked, expires.
+    pub(crate) fn expiry_of(bytes: &[u8]) -> ExpiryHour {
+        let expiry = bytes[ENVELOPE_EXPIRY_OFFSET..].first_chunk().expect("an envelope is longer than its header");
+        u32::from_be_bytes(*expiry)
     }
 
     /// The commitment to the key that it is sealed with.

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use rumormill_api::{Frame, MsgId, PeerAddr};
+use siphasher::sip::SipHasher24;
 
 use super::codec::{Reader, put_blob, put_short_blob};
 use super::envelope::ENVELOPE_MAX_BYTES;
@@ -10,14 +11,18 @@ use super::recon::{
 };
 use super::record::{PEER_RECORD_MAX_BYTES, parse_addr};
 
-/// The link protocol that this build speaks.
-pub const LINK_VERSION: u8 = 1;
+/// The newest link protocol that this build speaks.
+pub const LINK_VERSION: u8 = 2;
+/// The oldest one: without SALT, IHAVE, IWANT, GRAFT and PRUNE. A link that agrees on it is flooded.
+pub const LINK_VERSION_MIN: u8 = 1;
 /// Bytes before a link message's body.
 pub const MESSAGE_HEADER_BYTES: usize = 3;
 /// The longest HELLO body.
 pub const HELLO_MAX_BYTES: usize = 1_024;
-/// How many ids one IHAVE may hold.
+/// How many ids one IHAVE, IWANT, GRAFT or PRUNE may hold.
 pub const IHAVE_MAX_IDS: usize = 1_024;
+/// Length of the key of [`ShortId`]s, in bytes.
+pub const SALT_KEY_BYTES: usize = 16;
 /// How many records one PEERS may hold.
 pub const PEERS_MAX_RECORDS: usize = 64;
 /// The longest CHAFF body.
@@ -71,12 +76,23 @@ macro_rules! kinds {
 
 const SESSION_BYTES: usize = 5;
 
+/// How links of version 2 speak of a live envelope: SipHash-2-4 (Aumasson and Bernstein 2012) of its id, under the key
+/// that the *reader* of the message has told in SALT. Nobody but a node's own peers can look for ids that collide there,
+/// and what a collision costs is a copy that comes later, by repair.
+pub type ShortId = u64;
+
+/// The [`ShortId`] of an envelope under a reader's key.
+#[must_use]
+pub fn short_id(key: &[u8; SALT_KEY_BYTES], id: &MsgId) -> ShortId {
+    SipHasher24::new_with_key(key).hash(&id.0)
+}
+
 kinds! {
     Hello = 1, max HELLO_MAX_BYTES, "First on every link, once.";
     Rumor = 2, max ENVELOPE_MAX_BYTES, "An envelope, live.";
-    IHave = 3, max IHAVE_MAX_IDS * 32, "Ids of envelopes that the sender has.";
+    IHaveWhole = 3, max IHAVE_MAX_IDS * 32, "Whole ids of envelopes that the sender has: of version 1, which floods, and never sent.";
     Get = 4, max SESSION_BYTES + GET_MAX_IDS * 32, "Asks for envelopes within a session.";
-    Prune = 5, max 0, "Asks for announcements in place of full copies.";
+    PruneAll = 5, max 0, "Asks for announcements alone: of version 1, which floods, and never sent.";
     Peers = 6, max PEERS_MAX_RECORDS * (2 + PEER_RECORD_MAX_BYTES), "Signed records of other nodes.";
     Recon = 7, max RECON_OVERHEAD_BYTES + RECON_MAX_BYTES, "Reconciliation.";
     Item = 8, max SESSION_BYTES + ENVELOPE_MAX_BYTES, "An envelope that was asked for.";
@@ -84,6 +100,11 @@ kinds! {
     Pong = 10, max 8, "A sign of life.";
     Chaff = 11, max CHAFF_MAX_BYTES, "Nothing, to hide when there is something.";
     Bye = 12, max 1, "The sender closes the link.";
+    Salt = 13, max SALT_KEY_BYTES, "The key under which its sender wants ids to be shortened; it takes announcements from then on.";
+    IHave = 14, max 4 + IHAVE_MAX_IDS * 8, "Announces live envelopes, numbered one after the other.";
+    IWant = 15, max IHAVE_MAX_IDS * 4, "Asks for announced envelopes by their numbers, and for full copies of their like.";
+    Graft = 16, max IHAVE_MAX_IDS * 8, "Asks for full copies of envelopes like these, or (no ids) of all.";
+    Prune = 17, max IHAVE_MAX_IDS * 8, "These full copies were more than were needed: announcements do for their like.";
 }
 
 const _: () = assert!(HAVE_MAX_IDS * 32 + SESSION_BYTES < RECON_MAX_BYTES, "a full HAVE fits a RECON");
@@ -218,12 +239,12 @@ pub enum Message {
     Hello(Hello),
     /// An envelope, live; its structure isn't checked yet.
     Rumor(Bytes),
-    /// Ids of envelopes that the sender has.
-    IHave(Vec<MsgId>),
+    /// Whole ids of envelopes that the sender has; of version 1.
+    IHaveWhole(Vec<MsgId>),
     /// Asks for envelopes within a session.
     Get(SessionRef, Vec<SaltedId>),
-    /// Asks for announcements in place of full copies.
-    Prune,
+    /// Asks for announcements alone; of version 1.
+    PruneAll,
     /// Signed records of other nodes, not decoded yet.
     Peers(Vec<Bytes>),
     /// Reconciliation.
@@ -238,6 +259,16 @@ pub enum Message {
     Chaff(Bytes),
     /// The sender closes the link.
     Bye(ByeReason),
+    /// The key of [`ShortId`]s that are meant for its sender.
+    Salt([u8; SALT_KEY_BYTES]),
+    /// Announces envelopes: the number of the first, and their ids, at least one. Numbers go on by one an id, and wrap.
+    IHave(u32, Vec<ShortId>),
+    /// Asks for announced envelopes by their numbers, at least one.
+    IWant(Vec<u32>),
+    /// Asks for full copies of envelopes like these; of all, if there is none.
+    Graft(Vec<ShortId>),
+    /// These full copies were more than were needed; at least one.
+    Prune(Vec<ShortId>),
 }
 
 impl Message {
@@ -251,10 +282,15 @@ impl Message {
         let message = match raw.kind {
             Kind::Hello => return hello(reader).map(Self::Hello),
             Kind::Rumor => return Ok(Self::Rumor(reader.rest())),
-            Kind::IHave => {
+            Kind::IHaveWhole => {
                 let ids = reader.rest_of_ids(IHAVE_MAX_IDS)?;
-                return Ok(Self::IHave(ids.into_iter().map(MsgId).collect()));
+                return Ok(Self::IHaveWhole(ids.into_iter().map(MsgId).collect()));
             }
+            Kind::IHave => return Ok(Self::IHave(reader.u32()?, some(reader.rest_of(u64::from_be_bytes))?)),
+            Kind::IWant => return Ok(Self::IWant(some(reader.rest_of(u32::from_be_bytes))?)),
+            Kind::Graft => return reader.rest_of(u64::from_be_bytes).map(Self::Graft),
+            Kind::Prune => return Ok(Self::Prune(some(reader.rest_of(u64::from_be_bytes))?)),
+            Kind::Salt => Self::Salt(reader.array()?),
             Kind::Get => {
                 let session = SessionRef::read(&mut reader)?;
                 let ids = reader.rest_of_ids(GET_MAX_IDS)?;
@@ -274,7 +310,7 @@ impl Message {
                 return Ok(Self::Item(session, reader.rest()));
             }
             Kind::Chaff => return Ok(Self::Chaff(reader.rest())),
-            Kind::Prune => Self::Prune,
+            Kind::PruneAll => Self::PruneAll,
             Kind::Ping => Self::Ping(reader.u64()?),
             Kind::Pong => Self::Pong(reader.u64()?),
             Kind::Bye => Self::Bye(ByeReason::from_code(reader.u8()?)),
@@ -289,9 +325,9 @@ impl Message {
         match self {
             Self::Hello(_) => Kind::Hello,
             Self::Rumor(_) => Kind::Rumor,
-            Self::IHave(_) => Kind::IHave,
+            Self::IHaveWhole(_) => Kind::IHaveWhole,
             Self::Get(..) => Kind::Get,
-            Self::Prune => Kind::Prune,
+            Self::PruneAll => Kind::PruneAll,
             Self::Peers(_) => Kind::Peers,
             Self::Recon(..) => Kind::Recon,
             Self::Item(..) => Kind::Item,
@@ -299,6 +335,11 @@ impl Message {
             Self::Pong(_) => Kind::Pong,
             Self::Chaff(_) => Kind::Chaff,
             Self::Bye(_) => Kind::Bye,
+            Self::Salt(_) => Kind::Salt,
+            Self::IHave(..) => Kind::IHave,
+            Self::IWant(_) => Kind::IWant,
+            Self::Graft(_) => Kind::Graft,
+            Self::Prune(_) => Kind::Prune,
         }
     }
 
@@ -309,12 +350,12 @@ impl Message {
         match self {
             Self::Hello(hello) => put_hello(&mut body, hello),
             Self::Rumor(bytes) | Self::Chaff(bytes) => return frame(self.kind(), bytes),
-            Self::IHave(ids) => ids.iter().for_each(|id| body.extend_from_slice(&id.0)),
+            Self::IHaveWhole(ids) => ids.iter().for_each(|id| body.extend_from_slice(&id.0)),
             Self::Get(session, ids) => {
                 session.put(&mut body);
                 ids.iter().for_each(|id| body.extend_from_slice(id));
             }
-            Self::Prune => {}
+            Self::PruneAll => {}
             Self::Peers(records) => records.iter().for_each(|record| put_blob(&mut body, record)),
             Self::Recon(session, recon) => {
                 session.put(&mut body);
@@ -326,6 +367,13 @@ impl Message {
             }
             Self::Ping(number) | Self::Pong(number) => body.extend_from_slice(&number.to_be_bytes()),
             Self::Bye(reason) => body.push(reason.code()),
+            Self::Salt(key) => body.extend_from_slice(key),
+            Self::IHave(first, ids) => {
+                body.extend_from_slice(&first.to_be_bytes());
+                put_short_ids(&mut body, ids);
+            }
+            Self::IWant(numbers) => numbers.iter().for_each(|number| body.extend_from_slice(&number.to_be_bytes())),
+            Self::Graft(ids) | Self::Prune(ids) => put_short_ids(&mut body, ids),
         }
         frame(self.kind(), &body)
     }
@@ -341,6 +389,15 @@ pub fn frame(kind: Kind, body: &[u8]) -> Frame {
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(body);
     out.into()
+}
+
+fn put_short_ids(out: &mut Vec<u8>, ids: &[ShortId]) {
+    ids.iter().for_each(|id| out.extend_from_slice(&id.to_be_bytes()));
+}
+
+/// A list that mustn't be empty.
+fn some<T>(list: Result<Vec<T>, Fault>) -> Result<Vec<T>, Fault> {
+    list.and_then(|list| if list.is_empty() { Err(Fault::Malformed) } else { Ok(list) })
 }
 
 fn put_hello(out: &mut Vec<u8>, hello: &Hello) {

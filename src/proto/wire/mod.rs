@@ -26,15 +26,22 @@
 //! |---|---|---|
 //! | 1 | HELLO | version min 1, max 1, flags 1 (bit 0: probe), recon max 2, link key 32, seen as (1 + n), record (2 + n; 0 = none) |
 //! | 2 | RUMOR | an envelope, live |
-//! | 3 | IHAVE | ids, 32 each |
+//! | 3 | (version 1) | ids, 32 each; never sent |
 //! | 4 | GET | session, salted ids, 32 each |
-//! | 5 | PRUNE | nothing |
+//! | 5 | (version 1) | nothing; never sent |
 //! | 6 | PEERS | records, each (2 + n) |
 //! | 7 | RECON | session, type 1, and by type: see [`ReconBody`] |
 //! | 8 | ITEM | session, an envelope that was asked for |
 //! | 9, 10 | PING, PONG | number 8 |
 //! | 11 | CHAFF | anything |
 //! | 12 | BYE | reason 1 |
+//! | 13 | SALT | key of short ids 16 |
+//! | 14 | IHAVE | number of the first 4, short ids, 8 each |
+//! | 15 | IWANT | numbers, 4 each |
+//! | 16 | GRAFT | short ids, 8 each; none: all |
+//! | 17 | PRUNE | short ids, 8 each |
+//!
+//! 13 to 17 belong to version 2: a link whose HELLOs agree on version 1 doesn't carry them, and is flooded.
 //!
 //! `session` is a number 4 of the session's initiator and a role 1: 0 when the sender of this message is the session's
 //! initiator, 1 when it is the responder. A record is `link key 32 | issued at u64, Unix seconds | address (1 + n) |
@@ -53,7 +60,8 @@ pub use envelope::{
 };
 pub use link::{
     Batch, ByeReason, CHAFF_MAX_BYTES, Fault, HELLO_MAX_BYTES, Hello, IHAVE_MAX_IDS, Kind, LINK_VERSION,
-    MESSAGE_HEADER_BYTES, Message, PEERS_MAX_RECORDS, RawMessage, frame,
+    LINK_VERSION_MIN, MESSAGE_HEADER_BYTES, Message, PEERS_MAX_RECORDS, RawMessage, SALT_KEY_BYTES, ShortId, frame,
+    short_id,
 };
 pub use recon::{
     GET_MAX_IDS, HAVE_MAX_IDS, OpenScope, RECON_MAX_BYTES, RECON_MIN_BYTES, RECON_OVERHEAD_BYTES, ReconBody, Role,

@@ -60,9 +60,14 @@ fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         hello.prop_map(Message::Hello),
         blob(ENVELOPE_MAX_BYTES).prop_map(Message::Rumor),
-        vec(any::<[u8; 32]>().prop_map(MsgId), 0..=20).prop_map(Message::IHave),
+        vec(any::<[u8; 32]>().prop_map(MsgId), 0..=20).prop_map(Message::IHaveWhole),
         (session(), vec(any::<[u8; 32]>(), 1..=20)).prop_map(|(session, ids)| Message::Get(session, ids)),
-        Just(Message::Prune),
+        Just(Message::PruneAll),
+        any::<[u8; SALT_KEY_BYTES]>().prop_map(Message::Salt),
+        (any::<u32>(), vec(any::<ShortId>(), 1..=20)).prop_map(|(first, ids)| Message::IHave(first, ids)),
+        vec(any::<u32>(), 1..=20).prop_map(Message::IWant),
+        vec(any::<ShortId>(), 0..=20).prop_map(Message::Graft),
+        vec(any::<ShortId>(), 1..=20).prop_map(Message::Prune),
         vec(blob(PEER_RECORD_MAX_BYTES), 0..=PEERS_MAX_RECORDS).prop_map(Message::Peers),
         (session(), recon()).prop_map(|(mut session, body)| {
             session.sender = body.sender().unwrap_or(session.sender);
@@ -219,10 +224,10 @@ fn link_messages_are_bounded_on_both_sides() {
         over.resize(MESSAGE_HEADER_BYTES + kind.max_bytes(), 0);
         assert!(matches!(Batch::new(over.into()).next(), Some(Ok(_))), "{kind:?}");
     }
-    for code in [0, 13, 255] {
+    for code in [0, 18, 255] {
         assert_eq!(Batch::new(vec![code, 0, 0].into()).next(), Some(Err(Fault::UnknownKind)));
     }
-    let mut batch = Batch::new(vec![99, 0, 0, Kind::Prune as u8, 0, 0].into());
+    let mut batch = Batch::new(vec![99, 0, 0, Kind::PruneAll as u8, 0, 0].into());
     assert!(batch.next().unwrap().is_err() && batch.next().is_none(), "nothing after a fault");
 }
 
@@ -233,7 +238,15 @@ fn bodies_that_make_no_sense_are_malformed() {
     };
     bad(Kind::Ping, &[0; 7]);
     bad(Kind::Bye, &[]);
-    bad(Kind::IHave, &[0; 33]);
+    bad(Kind::IHaveWhole, &[0; 33]);
+    bad(Kind::Salt, &[0; 15]);
+    bad(Kind::IHave, &[0; 4]);
+    bad(Kind::IHave, &[0; 13]);
+    bad(Kind::IWant, &[]);
+    bad(Kind::IWant, &[0; 5]);
+    bad(Kind::Graft, &[0; 9]);
+    bad(Kind::Prune, &[]);
+    bad(Kind::Prune, &[0; 7]);
     bad(Kind::Get, &[0, 0, 0, 1, 0]);
     bad(Kind::Get, &[&[0, 0, 0, 1, 2][..], &[0; 32]].concat());
     bad(Kind::Recon, &[0, 0, 0, 1, 0, 8]);
