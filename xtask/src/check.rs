@@ -1,13 +1,15 @@
 //! `cargo xtask check`: everything that CI runs beside the tests.
 
 use crate::run::{Cargo, Steps, finish};
-use crate::{deny, fuzz};
+use crate::{bench_peers, deny, fuzz};
 
 /// Runs every step, also after one that failed; the failures are named at the end.
 pub(crate) fn check(cargo: &Cargo) -> Result<(), String> {
     let mut steps = Steps::default();
     steps.step("format", || finish(&mut cargo.command(["fmt", "--all", "--check"])));
     steps.step("format of fuzz/", || finish(&mut fuzz::manifest(cargo.command(["fmt", "--check"]))));
+
+    steps.step("format of benches/peers/", || bench_peers::format(cargo));
 
     // `--all-targets` would bring the default features back in, through the root package's dev-dependency on itself:
     // without features it is the library and the binary that count.
@@ -17,6 +19,7 @@ pub(crate) fn check(cargo: &Cargo) -> Result<(), String> {
     steps.step("clippy of fuzz/", || {
         finish(fuzz::smoke_build(cargo.command(["clippy"])).args(["--all-targets", "--", "--deny", "warnings"]))
     });
+    steps.step("clippy of benches/peers/", || bench_peers::clippy(cargo));
     match features() {
         Ok(features) => {
             for feature in features {

@@ -4,6 +4,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
+mod bench_peers;
 mod check;
 mod deny;
 mod fuzz;
@@ -20,6 +21,10 @@ Commands:
   deny                       licences, bans and sources of the dependencies (RUMORMILL_ADVISORIES=1: advisories too)
   test [ARGS…]               cargo test --workspace ARGS…
   bench [ARGS…]              cargo bench ARGS…
+  bench-peers [ARGS…]        beside gossipsub and iroh-gossip: the table in benches/RESULTS.md, and the ratios (half an
+                             hour and more; ARGS as `bench-peers --help` lists them)
+  bench-peers-quick          16 nodes, 256 B, 2 rounds: under 3 minutes once built, writes no file
+  churn [--runs N] [ARGS…]   nodes stop and start, links are cut: is every acknowledged message everywhere in the end?
   fuzz-smoke [--runs N]      each decoder on N mutated inputs, on the stable toolchain, the same ones every time
   fuzz TARGET [--runs N]     one decoder under libFuzzer; needs the nightly toolchain
   help                       this text
@@ -36,8 +41,8 @@ fn main() -> ExitCode {
         return usage("which command?");
     }
     let command = args.remove(0);
-    // `bench` and `test` hand their arguments on as they are: `-j` means the same to cargo.
-    let passes_on = matches!(command.as_str(), "bench" | "test");
+    // These hand their arguments on as they are: `-j` means the same to cargo.
+    let passes_on = matches!(command.as_str(), "bench" | "test" | "bench-peers" | "churn");
     let jobs = if passes_on { Ok(None) } else { number(&mut args, &["-j", "--jobs"]) };
     let runs = if command.starts_with("fuzz") { number(&mut args, &["--runs"]) } else { Ok(None) };
     let (jobs, runs) = match (jobs, runs) {
@@ -50,13 +55,16 @@ fn main() -> ExitCode {
         ("deny", []) => deny::deny(&cargo),
         ("test", _) => cargo.run(["test", "--workspace"], &args),
         ("bench", _) => cargo.run(["bench"], &args),
+        ("bench-peers", _) => bench_peers::compare(&cargo, &args),
+        ("bench-peers-quick", []) => bench_peers::quick(&cargo),
+        ("churn", _) => bench_peers::churn(&cargo, &args),
         ("fuzz-smoke", []) => fuzz::smoke(&cargo, runs),
         ("fuzz", [target]) => fuzz::libfuzzer(&cargo, target, runs),
         ("help" | "-h" | "--help", []) => {
             print!("{USAGE}");
             Ok(())
         }
-        ("check" | "deny" | "fuzz-smoke" | "fuzz" | "help", _) => {
+        ("check" | "deny" | "bench-peers-quick" | "fuzz-smoke" | "fuzz" | "help", _) => {
             return usage(&format!("unexpected arguments of {command}: {}", args.join(" ")));
         }
         _ => return usage(&format!("there is no command '{command}'")),

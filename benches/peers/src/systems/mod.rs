@@ -87,9 +87,33 @@ pub struct RumorOptions {
     /// Rooms: of two members each, or one of all nodes.
     #[arg(long, value_enum, default_value_t = Rooms::Pairs)]
     pub rooms: Rooms,
-    /// Further lines of each node's config file.
+    /// How messages spread: flood or adaptive. Default: the program's.
+    #[arg(long)]
+    pub mode: Option<String>,
+    /// Adaptive: how many full copies a message is wanted in. Default: the program's.
+    #[arg(long)]
+    pub eager: Option<u8>,
+    /// Further lines of each node's config file; \n separates them.
     #[arg(long, default_value = "")]
     pub config: String,
+}
+
+impl RumorOptions {
+    /// The lines of a config file that say so.
+    #[must_use]
+    pub fn config_lines(&self) -> String {
+        let mut lines = String::new();
+        if self.mode.is_some() || self.eager.is_some() {
+            lines.push_str("[dissemination]\n");
+        }
+        if let Some(mode) = &self.mode {
+            lines.push_str(&format!("mode = {mode:?}\n"));
+        }
+        if let Some(eager) = self.eager {
+            lines.push_str(&format!("eager = {eager}\n"));
+        }
+        lines + &self.config.replace("\\n", "\n")
+    }
 }
 
 /// Who can read what.

@@ -3,36 +3,25 @@
 //! A message is *delivered* when a node has it in its history: behind the engine, the dedup filter and the room's
 //! trial opening, and with redb on disk. A member's application sees it a little later, as an event: counted apart.
 
-use std::fmt::Write as _;
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use data_encoding::BASE64URL_NOPAD;
 use futures::future::BoxFuture;
-use rumormill::Builder;
-use rumormill::api::{
-    Appended, ArchiveRecord, Cursor, Entry, ExpiryHour, ExpiryRange, History, Holding, MsgId, Pruned,
-    Result as ApiResult, Retention, RoomTag, Shelf, Stats,
-};
-use rumormill::config::{Config, Format};
-use rumormill::node::{Event, Handle, NoHooks, Node, NodeApi, SendOptions};
-use rumormill::state::Profile;
+use rumormill::api::{Entry, MsgId};
+use rumormill::node::{Event, Handle, Node, NodeApi, SendOptions};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Counts, Network, Plan, Rooms, RumorOptions};
+use super::{Counts, Network, Plan, Rooms};
 use crate::Result;
 use crate::recorder::{Recorder, message_text};
+use crate::rumor_node::{CHAT, NodePlan};
 
 /// How long the nodes may take to link, in seconds.
 const LINKING_MAX_S: u64 = 30;
-
-/// The chat that each node speaks in.
-const CHAT: &str = "bench";
 
 struct Rumor {
     nodes: Vec<Arc<Node>>,
@@ -59,79 +48,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The name that the watched history is registered under.
-const WATCHED: &str = "watched";
-
-/// A node's history, which tells of each envelope of others that it has made durable.
-struct Watched {
-    history: Box<dyn History>,
-    node: usize,
-    watch: Arc<Watch>,
-}
-
-impl Watched {
-    fn tell(&self, batch: &[Entry]) {
+impl Watch {
+    /// A node has made that batch durable.
+    fn appended(&self, node: usize, batch: &[Entry]) {
         let (mut count, mut bytes) = (0, 0);
-        let timing = self.watch.recorder.timing();
-        let now = if timing { self.watch.recorder.now() } else { 0 };
+        let timing = self.recorder.timing();
+        let now = if timing { self.recorder.now() } else { 0 };
         for entry in batch {
             // What this node says itself has no source.
             let Entry::Window { id, source: 1.., envelope, .. } = entry else { continue };
             count += 1;
             bytes += envelope.len() as u64;
             if timing {
-                lock(&self.watch.got[self.node]).push((*id, now));
+                lock(&self.got[node]).push((*id, now));
             }
         }
         if count > 0 {
-            self.watch.envelopes.fetch_add(count, Ordering::Relaxed);
-            self.watch.envelope_bytes.fetch_add(bytes, Ordering::Relaxed);
-            self.watch.recorder.count(count);
+            self.envelopes.fetch_add(count, Ordering::Relaxed);
+            self.envelope_bytes.fetch_add(bytes, Ordering::Relaxed);
+            self.recorder.count(count);
         }
-    }
-}
-
-impl History for Watched {
-    fn append(&mut self, batch: &[Entry]) -> ApiResult<Appended> {
-        let appended = self.history.append(batch)?;
-        self.tell(batch);
-        Ok(appended)
-    }
-
-    fn holds(&self, id: &MsgId) -> ApiResult<Holding> {
-        self.history.holds(id)
-    }
-
-    fn get(&self, shelf: Shelf, id: &MsgId) -> ApiResult<Option<Bytes>> {
-        self.history.get(shelf, id)
-    }
-
-    fn page(&self, room: &RoomTag, before: Cursor, limit: usize) -> ApiResult<Vec<ArchiveRecord>> {
-        self.history.page(room, before, limit)
-    }
-
-    fn ids(&self, shelf: Shelf, range: ExpiryRange) -> ApiResult<Vec<(ExpiryHour, MsgId)>> {
-        self.history.ids(shelf, range)
-    }
-
-    fn tombstones(&self) -> ApiResult<Vec<MsgId>> {
-        self.history.tombstones()
-    }
-
-    fn state(&self, key: &str) -> ApiResult<Option<Bytes>> {
-        self.history.state(key)
-    }
-
-    fn prune(&mut self, keep: &Retention, now: ExpiryHour) -> ApiResult<Pruned> {
-        self.history.prune(keep, now)
-    }
-
-    fn forget(&mut self, id: &MsgId) -> ApiResult<()> {
-        self.history.forget(id)
-    }
-
-    fn stats(&self) -> ApiResult<Stats> {
-        self.history.stats()
     }
 }
 
@@ -150,68 +86,35 @@ pub(super) async fn start(plan: Plan) -> Result<Arc<dyn Network>> {
         sent: Mutex::default(),
     });
     let mut addresses: Vec<String> = Vec::new();
-    let mut nodes = Vec::new();
+    let (mut nodes, mut handles) = (Vec::new(), Vec::new());
     for node in 0..count {
-        let peers: Vec<&str> = plan.graph.dials(node).map(|peer| &*addresses[peer]).collect();
-        let config = config(node, &peers, &plan.rumor)?;
-        let (node, address) = start_node(node, config, folder.path(), &plan.rumor.history, &watch).await?;
-        addresses.push(address);
-        nodes.push(node);
+        let room = match plan.rumor.rooms {
+            Rooms::Pairs => node as u64 / 2,
+            Rooms::One => 0,
+        };
+        let node_plan = NodePlan {
+            node,
+            peers: plan.graph.dials(node).map(|peer| addresses[peer].clone()).collect(),
+            room,
+            history: plan.rumor.history.clone(),
+            config: plan.rumor.config_lines(),
+        };
+        let on_append = {
+            let watch = Arc::clone(&watch);
+            Arc::new(move |batch: &[Entry]| watch.appended(node, batch))
+        };
+        let started = node_plan.start(&folder.path().join(format!("n{node}")), on_append).await?;
+        tokio::spawn(read(node, started.events, Arc::clone(&plan.recorder)));
+        addresses.push(started.address);
+        handles.push(started.handle);
+        nodes.push(started.node);
     }
     linked(&nodes, &plan).await?;
-    let handles = nodes.iter().map(|node| Handle::new(Arc::clone(node) as Arc<dyn NodeApi>, Arc::new(NoHooks)));
     let readers = match plan.rumor.rooms {
         Rooms::Pairs => 1,
         Rooms::One => count as u64 - 1,
     };
-    Ok(Arc::new(Rumor { handles: handles.collect(), nodes, watch, size: plan.size, readers, _folder: folder }))
-}
-
-/// A node's config, of the text that a user would write.
-fn config(node: usize, peers: &[&str], options: &RumorOptions) -> Result<Config> {
-    let room = match options.rooms {
-        Rooms::Pairs => u64::try_from(node / 2).unwrap_or(u64::MAX) + 1,
-        Rooms::One => 1,
-    };
-    let mut secret = [7; 32];
-    secret[..8].copy_from_slice(&room.to_be_bytes());
-    let peers: Vec<String> = peers.iter().map(|peer| format!("{peer:?}")).collect();
-    let mut text =
-        format!("version = 1\nname = \"n{node}\"\nlisten = [\"tcp:127.0.0.1:0\"]\npeers = [{}]\n", peers.join(", "));
-    let secret = BASE64URL_NOPAD.encode(&secret);
-    let _ = write!(text, "[[chats]]\nname = {CHAT:?}\nsecret = {secret:?}\n[network]\noutgoing = 0\n");
-    let _ = write!(text, "[backends]\nhistory = {WATCHED:?}\n{}\n", options.config.replace("\\n", "\n"));
-    Config::parse(&text, Format::Toml, Path::new("bench.toml"), None).map_err(|error| format!("{error}\n{text}"))
-}
-
-async fn start_node(
-    node: usize,
-    config: Config,
-    folder: &Path,
-    history: &str,
-    watch: &Arc<Watch>,
-) -> Result<(Arc<Node>, String)> {
-    let profile = Profile::open(&folder.join(format!("n{node}"))).map_err(|error| error.to_string())?;
-    let (history, watch) = (history.to_owned(), Arc::clone(watch));
-    let recorder = Arc::clone(&watch.recorder);
-    let builder = Builder::new(config, profile).register(move |registry| {
-        let compiled_in = rumormill::plugins::compiled_in();
-        registry.add_history(WATCHED, move |config| {
-            let history = compiled_in.history(&history, config)?;
-            Ok(Box::new(Watched { history, node, watch: Arc::clone(&watch) }))
-        });
-    });
-    let mut events = builder.subscribe();
-    let started = builder.start().await.map_err(|error| format!("node {node} doesn't start: {error}"))?;
-    let address = loop {
-        match events.recv().await {
-            Ok(Event::Ready { listen }) => break listen.first().map(ToString::to_string),
-            Ok(_) => {}
-            Err(error) => return Err(format!("node {node} isn't ready: {error}")),
-        }
-    };
-    tokio::spawn(read(node, events, recorder));
-    Ok((started, address.ok_or_else(|| format!("node {node} listens nowhere"))?))
+    Ok(Arc::new(Rumor { handles, nodes, watch, size: plan.size, readers, _folder: folder }))
 }
 
 /// A member's application: it takes in what is shown.
@@ -277,7 +180,7 @@ impl Network for Rumor {
 
     fn report_delays(&self) {
         let recorder = &self.watch.recorder;
-        let sent: std::collections::HashMap<MsgId, usize> = lock(&self.watch.sent).drain(..).collect();
+        let sent: HashMap<MsgId, usize> = lock(&self.watch.sent).drain(..).collect();
         for (node, got) in self.watch.got.iter().enumerate() {
             for (id, at) in lock(got).drain(..) {
                 if let Some(message) = sent.get(&id) {
