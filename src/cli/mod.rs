@@ -6,6 +6,8 @@ mod check;
 mod log;
 mod node;
 mod room;
+#[cfg(feature = "sim")]
+mod sim;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -25,6 +27,7 @@ Examples:
   rumor room invite --config my.toml --chat study > invite.txt
   rumor bot new greeter                         a working bot and its test; rumor bot test runs it
   rumor room join < invite.txt                  what to paste into the new member's config
+  rumor sim --nodes 10000 --svg coverage.svg    what a network of that size would do
 
 Exit status: 0 done, 1 failed, 2 used wrongly.";
 
@@ -81,6 +84,9 @@ enum Command {
     #[cfg(feature = "luau")]
     #[command(subcommand)]
     Bot(bot::BotCommand),
+    /// Simulate a network: how far messages get, how soon, and what it costs
+    #[cfg(feature = "sim")]
+    Sim(sim::SimArgs),
 }
 
 #[derive(Subcommand, Debug)]
@@ -144,6 +150,8 @@ impl Cli {
             Some(Command::Room(RoomCommand::Join { name })) => {
                 room::join(name.as_deref(), &mut io::stdin().lock(), out)
             }
+            #[cfg(feature = "sim")]
+            Some(Command::Sim(args)) => sim::run(&args, out),
         }
     }
 }

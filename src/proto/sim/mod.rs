@@ -11,7 +11,9 @@ mod coverage;
 mod faults;
 mod kit;
 mod network;
+mod plan;
 mod queue;
+mod report;
 mod shelf;
 mod totals;
 
@@ -26,6 +28,8 @@ use rumormill_api::{Dedup, ExpiryHour, LinkId, LinkInfo, Millis, MsgId, PeerAddr
 pub use coverage::Coverage;
 pub use faults::{Behaviour, Churn};
 pub use kit::{AlwaysMaybe, ExactDedup, envelope};
+pub use plan::{Phase, Plan, Progress};
+pub use report::{BytesPerNode, MessageReport, Report, Share};
 pub use totals::{Sent, Spread, Totals};
 
 use self::coverage::Published;
@@ -55,6 +59,8 @@ pub struct SimConfig {
     pub engine: EngineConfig,
     /// Whether nodes have signed records of their addresses.
     pub records: bool,
+    /// Whether [`Sim::events`] and [`Sim::dials`] are kept.
+    pub logs: bool,
 }
 
 impl Default for SimConfig {
@@ -68,6 +74,7 @@ impl Default for SimConfig {
             durable_after: 5,
             engine: EngineConfig { share_input: true, ..EngineConfig::default() },
             records: false,
+            logs: true,
         }
     }
 }
@@ -130,6 +137,8 @@ enum Event {
     Timer(usize, u32, Timer),
     /// Some node crashes, if the churn is still the one of this number.
     Crash(u64),
+    /// The partition ends.
+    Heal,
     /// A node that crashed in this life comes back.
     Start(usize, u32),
 }
@@ -258,7 +267,8 @@ impl<D: Dedup> Sim<D> {
         let mut sim = Self::new(config, make_dedup);
         for number in 0..count {
             let mut peers = BTreeSet::from([(number + 1) % count]);
-            while peers.len() < (degree / 2).min(count - 1) {
+            // Each dials half of its links; of an odd degree every second node one more.
+            while peers.len() < ((degree + number % 2) / 2).min(count - 1) {
                 let other = sim.below(count);
                 if other != number {
                     peers.insert(other);
@@ -356,6 +366,11 @@ impl<D: Dedup> Sim<D> {
     /// Ends the partition.
     pub fn heal(&mut self) {
         self.sides.clear();
+    }
+
+    /// Ends the partition at a time.
+    pub fn heal_at(&mut self, at: Millis) {
+        self.schedule(at, Event::Heal);
     }
 
     /// A node says something in a room, 512 bytes in all, as the node driver does: to the store, then to the flood. Counts towards
@@ -487,6 +502,17 @@ impl<D: Dedup> Sim<D> {
     pub fn missed(&self) -> u64 {
         let running = self.nodes.iter().filter(|node| node.engine.is_some());
         running.map(|node| self.counted.lacking(&node.window.has, &node.archive.has)).sum()
+    }
+
+    /// How many running nodes lack each message that counts, in the order in which they were published.
+    fn lacking(&self) -> Vec<u64> {
+        let mut lacking: BTreeMap<u32, u64> = self.counted.iter().map(|envelope| (envelope, 0)).collect();
+        for node in self.nodes.iter().filter(|node| node.engine.is_some()) {
+            for envelope in self.counted.lacking_ones(&node.window.has, &node.archive.has) {
+                *lacking.entry(envelope).or_default() += 1;
+            }
+        }
+        lacking.into_values().collect()
     }
 
     /// How each message that counts has spread so far, in the order in which they were published.

@@ -65,6 +65,7 @@ impl<D: Dedup> Sim<D> {
             Event::Up(handshake) => self.up(*handshake),
             Event::Store(number, life, asked) if self.alive(number, life) => self.answer(number, *asked),
             Event::Crash(churn_number) => self.crash_someone(churn_number),
+            Event::Heal => self.heal(),
             Event::Start(number, life) if self.nodes[number].life == life && self.nodes[number].engine.is_none() => {
                 self.start(number);
             }
@@ -195,7 +196,8 @@ impl<D: Dedup> Sim<D> {
                 self.schedule(soon, Event::Store(number, life, Box::new(asked)));
             }
             Output::SetTimer(timer, at) => self.schedule(at.max(self.now), Event::Timer(number, life, timer)),
-            Output::Event(event) => self.nodes[number].events.push(event),
+            Output::Event(event) if self.config.logs => self.nodes[number].events.push(event),
+            Output::Event(_) => {}
         }
     }
 
@@ -229,7 +231,9 @@ impl<D: Dedup> Sim<D> {
 
     fn dial(&mut self, number: usize, addr: PeerAddr) {
         let now = self.now;
-        self.nodes[number].dials.push((now, addr.clone()));
+        if self.config.logs {
+            self.nodes[number].dials.push((now, addr.clone()));
+        }
         let life = self.nodes[number].life;
         let reachable = self
             .by_addr

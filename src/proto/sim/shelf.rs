@@ -78,9 +78,7 @@ impl Bits {
 
     /// In ascending order.
     pub(super) fn iter(&self) -> impl Iterator<Item = Number> + '_ {
-        (0..)
-            .zip(&self.0)
-            .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
+        ones(self.0.iter().copied())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -89,9 +87,25 @@ impl Bits {
 
     /// How many of these are in neither of two others.
     pub(super) fn lacking(&self, a: &Self, b: &Self) -> u64 {
-        let word = |bits: &Self, at: usize| bits.0.get(at).copied().unwrap_or(0);
-        (0..).zip(&self.0).map(|(at, all)| u64::from((all & !word(a, at) & !word(b, at)).count_ones())).sum()
+        self.words_lacking(a, b).map(|word| u64::from(word.count_ones())).sum()
     }
+
+    /// Those of these that are in neither of two others, in ascending order.
+    pub(super) fn lacking_ones(&self, a: &Self, b: &Self) -> impl Iterator<Item = Number> {
+        ones(self.words_lacking(a, b))
+    }
+
+    fn words_lacking(&self, a: &Self, b: &Self) -> impl Iterator<Item = u64> {
+        let word = |bits: &Self, at: usize| bits.0.get(at).copied().unwrap_or(0);
+        (0..).zip(&self.0).map(move |(at, all)| all & !word(a, at) & !word(b, at))
+    }
+}
+
+fn ones(words: impl Iterator<Item = u64>) -> impl Iterator<Item = Number> {
+    (0..)
+        .zip(words)
+        .filter(|(_, word)| *word != 0)
+        .flat_map(|(at, word)| (0..64).filter(move |bit| word >> bit & 1 == 1).map(move |bit| at * 64 + bit))
 }
 
 /// What a node has of one kind: on its window, or in its archives.
@@ -119,5 +133,38 @@ impl Shelf {
                 self.has.remove(number);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bits(numbers: &[Number]) -> Bits {
+        let mut bits = Bits::default();
+        numbers.iter().for_each(|number| assert!(bits.insert(*number)));
+        bits
+    }
+
+    #[test]
+    fn bits_are_a_set() {
+        let mut all = bits(&[700, 0, 63, 64]);
+        assert!(!all.insert(63) && all.contains(64) && !all.contains(65) && !all.contains(100_000));
+        assert_eq!((all.iter().collect::<Vec<_>>(), all.len()), (vec![0, 63, 64, 700], 4));
+        let (some, others) = (bits(&[0, 5]), bits(&[64, 2_000]));
+        assert_eq!((all.lacking(&some, &others), all.lacking_ones(&some, &others).collect()), (2, vec![63, 700]));
+    }
+
+    #[test]
+    fn a_crash_loses_what_was_not_durable() {
+        let mut shelf = Shelf::default();
+        shelf.insert(1, 0, 0);
+        shelf.insert(2, 0, 5);
+        shelf.insert(3, 4, 9);
+        shelf.insert(2, 6, 11);
+        shelf.crash(5);
+        assert_eq!(shelf.has.iter().collect::<Vec<_>>(), [1, 2]);
+        shelf.crash(5);
+        assert_eq!(shelf.has.len(), 2, "once");
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use rumormill_api::Millis;
+use serde::Serialize;
 
 use crate::proto::wire::Kind;
 
 /// How something is spread.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Spread {
     /// The median.
     pub p50: Millis,
@@ -42,7 +43,7 @@ impl Spread {
 }
 
 /// What was sent of one kind of link message, lost ones included.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Sent {
     /// Link messages; several may have been in one frame.
     pub messages: u64,
