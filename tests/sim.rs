@@ -37,6 +37,7 @@ fn plan() -> Plan {
         latency_ms: (10, 50),
         partition_ms: 0,
         wait_ms: 900_000,
+        eager: None,
         seed: 3,
     }
 }
@@ -124,6 +125,25 @@ fn faults_show_and_are_mended() {
 }
 
 #[test]
+fn adaptive_dissemination_sends_fewer_copies_and_announces() {
+    let flood = run(&Plan { warmup: 20, ..plan() });
+    let adaptive = run(&Plan { warmup: 20, eager: Some(2), ..plan() });
+    assert_eq!((flood.live.share, adaptive.live.share, adaptive.end.share), (1.0, 1.0, 1.0));
+    assert!(
+        adaptive.copies_per_node < 0.7 * flood.copies_per_node,
+        "{} of {}",
+        adaptive.copies_per_node,
+        flood.copies_per_node
+    );
+    assert_eq!(flood.bytes_per_node_per_message.announcements, 0.0);
+    assert!(
+        adaptive.bytes_per_node_per_message.announcements > 0.0 && adaptive.sent.contains_key("ihave"),
+        "{:?}",
+        adaptive.sent
+    );
+}
+
+#[test]
 fn a_warm_up_is_not_counted() {
     let report = run(&Plan { warmup: 30, ..plan() });
     assert_eq!((report.messages, report.live.of, report.each_message[0].at_ms), (20, 20 * 59, 0));
@@ -207,6 +227,9 @@ fn bad_arguments_say_what_would_be_valid() {
         (&["--loss", "50.1"], "from 0 to 50"),
         (&["--droppers", "90.1"], "from 0 to 90"),
         (&["--churn", "100.1"], "from 0 to 100"),
+        (&["--eager", "0"], "1..=16"),
+        (&["--eager", "17"], "1..=16"),
+        (&["--mode", "plumtree"], "flood, adaptive"),
         (&["--latency", "10"], "such as 10..150"),
         (&["--partition", "10"], "such as 90s"),
         (&["--wait", "8d"], "at most 7d"),
@@ -219,6 +242,7 @@ fn bad_arguments_say_what_would_be_valid() {
     }
     for (args, says) in [
         (&["--nodes", "8", "--degree", "8"][..], "8 nodes have at most 7 links each"),
+        (&["--eager", "2"], "--eager is for --mode adaptive"),
         (&["--nodes", "1000000", "--messages", "1001"], "at most 1000000000"),
         (&["--nodes", "10", "--messages", "1", "--svg", "/no/such/folder/x.svg"], "can't write /no/such/folder/x.svg"),
     ] {

@@ -8,10 +8,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rumormill::proto::sim::{Phase, Plan, Progress, Report};
 use rumormill::proto::wire::ENVELOPE_SIZES;
+use rumormill::proto::{EAGER, EAGER_MAX};
 use serde::Serialize;
 
 use super::{Failure, write};
@@ -77,7 +78,13 @@ pub(super) struct SimArgs {
     /// Messages a second, in the whole network
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     rate: u32,
-    /// Messages to say before those that count
+    /// Who gets the full copy of a message that is passed on
+    #[arg(long, value_name = "MODE", default_value = "flood")]
+    mode: Mode,
+    /// How many full copies a node wants of each message, with --mode adaptive; 2 unless told
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(EAGER_MAX)))]
+    eager: Option<u8>,
+    /// Messages to say before those that count: adaptive dissemination learns from traffic
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=MESSAGES_MAX))]
     warmup: u32,
     /// Frames lost, in per cent, up to 50; the link goes on, which is harsher than TCP
@@ -109,6 +116,15 @@ pub(super) struct SimArgs {
     svg: Option<PathBuf>,
 }
 
+/// The dissemination, as the config's `[dissemination] mode` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Mode {
+    /// Every link
+    Flood,
+    /// The links that need it; it is announced to the rest
+    Adaptive,
+}
+
 impl SimArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         if self.degree >= self.nodes {
@@ -125,6 +141,9 @@ impl SimArgs {
                 "--nodes times --messages (and --warmup) is {pairs}; at most {PAIRS_MAX} are simulated"
             )));
         }
+        if self.mode == Mode::Flood && self.eager.is_some() {
+            return Err(Failure::new("--eager is for --mode adaptive: with --mode flood a node sends to every link"));
+        }
         Ok(Plan {
             nodes: self.nodes as usize,
             degree: self.degree as usize,
@@ -138,6 +157,7 @@ impl SimArgs {
             latency_ms: self.latency,
             partition_ms: self.partition,
             wait_ms: self.wait,
+            eager: (self.mode == Mode::Adaptive).then(|| self.eager.unwrap_or(EAGER)),
             seed: self.seed,
         })
     }

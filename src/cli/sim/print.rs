@@ -10,9 +10,8 @@ use super::Measured;
 const COUNTERS: &[(&str, &str)] = &[
     ("prunes_sent", "prunes"),
     ("grafts_sent", "grafts"),
-    ("iwant_sent", "asked for"),
-    ("pulled", "pulled"),
-    ("fell_back", "fell back to flooding"),
+    ("iwant_sent", "asked for after an announcement"),
+    ("fell_back", "falls back to flooding"),
     ("recon_started", "reconciliations"),
     ("item_accepted", "repaired"),
     ("over_rate", "over their link's rate"),
@@ -38,6 +37,10 @@ pub(super) fn summary(plan: &Plan, report: &Report, measured: &Measured) -> Stri
     line(
         "messages",
         format!("{} of {} bytes, {} a second; seed {}", grouped(report.messages), plan.size, plan.rate, plan.seed),
+    );
+    line(
+        "dissemination",
+        plan.eager.map_or("flood".to_owned(), |eager| format!("adaptive, {eager} full copies wanted")),
     );
     if let Some(faults) = faults(plan, report) {
         line("faults", faults);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::report::Report;
 use super::{Behaviour, Churn, ExactDedup, Sim, SimConfig, envelope};
 use crate::proto::wire::{ENVELOPE_LIFE_HOURS, HOUR_MS};
+use crate::proto::{Dissemination, EngineConfig};
 
 /// How long links get to come up before anything is said, in milliseconds, on top of ten times the longest latency.
 const SETTLE_MS: Millis = 5_000;
@@ -46,6 +47,9 @@ pub struct Plan {
     pub partition_ms: Millis,
     /// How long to wait at most, after the last message, for what is still missing somewhere, in milliseconds.
     pub wait_ms: Millis,
+    /// How many full copies a node wants under adaptive dissemination, 1 to [`EAGER_MAX`](crate::proto::EAGER_MAX); none for
+    /// plain flooding.
+    pub eager: Option<u8>,
     /// Decides everything random.
     pub seed: u64,
 }
@@ -89,6 +93,10 @@ impl Plan {
             latency: self.latency_ms,
             loss_per_mille: self.loss_per_mille,
             logs: false,
+            engine: EngineConfig {
+                dissemination: self.eager.map_or(Dissemination::Flood, |eager| Dissemination::Adaptive { eager }),
+                ..EngineConfig::default()
+            },
             ..SimConfig::default()
         };
         let mut run = Run { plan: self, progress, said: 0 };
