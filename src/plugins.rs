@@ -21,5 +21,9 @@ pub fn compiled_in() -> Registry {
     rumormill_history_redb::register(&mut registry);
     #[cfg(feature = "history-memory")]
     rumormill_history_memory::register(&mut registry);
+    #[cfg(feature = "store-redb")]
+    rumormill_store_redb::register(&mut registry);
+    #[cfg(feature = "store-memory")]
+    rumormill_store_memory::register(&mut registry);
     registry
 }

@@ -177,6 +177,12 @@ impl Profile {
         self.folder.join(HISTORY)
     }
 
+    /// The folder with what scripts keep, one file a script. Made when the first of them keeps something.
+    #[must_use]
+    pub fn scripts_folder(&self) -> PathBuf {
+        self.folder.join("scripts")
+    }
+
     /// Where the line frontend keeps what was typed.
     #[must_use]
     pub fn lines_file(&self) -> PathBuf {

@@ -122,8 +122,9 @@ fn defaults_are_filled_in() {
     assert!(config.network.secret.is_none() && config.network.proxy.is_none());
     assert_eq!(config.window.quota_bytes, 1 << 30);
     assert!(config.archive.serve);
-    assert_eq!((config.lua.source_kib, config.lua.memory_mib), (256, 16));
-    assert_eq!((config.lua.filter_ms, config.lua.handler_ms, config.lua.load_ms), (20, 250, 1_000));
+    assert_eq!((config.lua.limits.source_kib, config.lua.limits.memory_mib), (256, 16));
+    let limits = config.lua.limits;
+    assert_eq!((limits.filter_ms, limits.handler_ms, limits.load_ms), (20, 250, 1_000));
     assert_eq!(config.state.file_name().unwrap(), "test");
 }
 
@@ -176,6 +177,9 @@ fn everything_can_be_set() {
         rooms = ["one", "*"]
         allow = ["send", "http:example.org"]
         prefix = "!"
+        [scripts.echo.limits]
+        memory_mib = 4
+        send_burst = 2
         [log]
         level = "debug"
         file = "rumor.log"
@@ -197,6 +201,10 @@ fn everything_can_be_set() {
     assert_eq!(config.window.quota_bytes, 2 << 20);
     assert_eq!(config.lua.folder.as_deref(), Some(Path::new("/etc/rumor/scripts")));
     assert_eq!(config.scripts["echo"].settings["prefix"], "!");
+    let limits = config.scripts["echo"].limits.unwrap();
+    assert_eq!((limits.memory_mib, limits.send_burst), (4, 2));
+    assert_eq!((limits.filter_ms, limits.handler_ms), (5, 250), "what isn't said is as for all");
+    assert!(!config.scripts["echo"].settings.contains_key("limits"));
     assert_eq!(config.log.file.as_deref(), Some(Path::new("/etc/rumor/rumor.log")));
 }
 

@@ -163,17 +163,35 @@ async fn a_wrong_argument_names_function_file_and_line() {
             "rumor.command: params must be a string, got number (commands/x.lua:2)",
         ),
         ("rumor.command(\"a\", { parms = \"x\", run = print })", "there is no field \"parms\"; valid: params, desc"),
-        ("rumor.command(\"a\", {})", "run must be a function, got nil"),
-        ("rumor.command(5, {})", "the name must be a string, got number"),
+        ("rumor.command(\"a\", {})", "rumor.command: run must be a function, got nil"),
+        ("rumor.command(5, {})", "rumor.command: name must be a string, got number"),
         ("rumor.command(\"a\\27[31m\", { run = print })", "can't be a command's name"),
-        ("rumor.command(\"a\", { where = \"moon\", run = print })", "where must be \"menu\" or \"chat\""),
-        ("rumor.command(\"a\", { complete = { \"%(x)\" }, run = print })", "valid: %(chats), %(peers), %(commands)"),
+        ("rumor.command(\"a\", { where = \"moon\", run = print })", "where must be \"menu\" or \"chat\", got \"moon\""),
+        (
+            "rumor.command(\"a\", { complete = { \"%(x)\" }, run = print })",
+            "valid: %(chats), %(peers), %(commands), %(scripts)",
+        ),
         ("rumor.on(\"mesage\", print)", "there is no event \"mesage\"; valid: send, receive, message"),
-        ("rumor.on(\"message\")", "the handler must be a function, got nil"),
-        ("rumor.on(\"send\", print, { on_error = \"x\" })", "on_error must be \"pass\" or \"drop\""),
+        ("rumor.on(\"message\")", "handler must be a function, got nil"),
+        ("rumor.on(\"send\", print, { on_error = \"x\" })", "on_error must be \"pass\" or \"drop\", got \"x\""),
         ("rumor.script({ permissions = { \"root\" } })", "there is no permission \"root\""),
         ("rumor.chat(\"study\"):send(\"x\")", "a script must not wait while it loads"),
-        ("rumor.chat(nil)", "the name must be a string, got nil"),
+        ("rumor.chat(nil)", "name must be a string, got nil"),
+        ("rumor.chat(\"study\", 1)", "rumor.chat: takes one argument, got 2"),
+        (
+            "rumor.chat(\"study\").send(\"x\")",
+            "must be called on a chat, got string (write chat:send(…), with a colon)",
+        ),
+        ("rumor.chat(\"study\"):history({ limit = 0 })", "limit must be a whole number from 1 to 1000, got 0"),
+        ("rumor.chat(\"study\"):history({ limit = 1001 })", "limit must be a whole number from 1 to 1000, got 1001"),
+        ("rumor.command(\"a\", { cooldown = -1, run = print })", "cooldown must be a number from 0 to 86400, got -1"),
+        ("rumor.command(\"a\", { aliases = { \"b\", 3 }, run = print })", "aliases[2] must be a string, got number"),
+        (
+            "rumor.command(\"a\", { complete = 5, run = print })",
+            "complete must be a list of strings and lists or a function",
+        ),
+        ("rumor.on(\"message\", print, { priority = 0/0 })", "priority must be finite"),
+        ("rumor.on(\"message\", print, { once = 1 })", "once must be a boolean, got number"),
         ("print(rumor.me.nick)", "the node has not started"),
     ];
     for (text, wanted) in cases {
@@ -206,6 +224,12 @@ async fn what_is_not_granted_says_what_to_write_where() {
     assert!(reason.contains("add \"friends\" to `rooms` under [scripts.bot]"), "{reason}");
     assert_eq!(bench.run("list").await, done("1study"));
     assert_eq!(bench.run_in(Some("friends"), "list").await.1, done("1nil"));
+    let reason = failure(bench.run("reply").await);
+    assert!(reason.contains("add \"send\" to `allow` under [scripts.bot]"), "{reason}");
+
+    let config = ScriptConfig { rooms: vec!["study".into()], allow: vec!["send".into()], ..ScriptConfig::default() };
+    let scripts = [("bot".to_owned(), config)].into();
+    let bench = Bench::with(&[("bots/bot.lua", text)], HostConfig { scripts, ..HostConfig::default() });
     let reason = failure(bench.run_in(Some("friends"), "reply").await.1);
     assert!(reason.contains("the open chat: add its name to `rooms` under [scripts.bot]"), "{reason}");
     assert!(!reason.contains("friends"), "{reason}");
@@ -280,4 +304,23 @@ async fn a_stopped_host_lets_go_of_the_node() {
     assert!(matches!(bench.run("exit").await, CommandResult::Unknown(_)));
     drop(bench);
     assert!(node.upgrade().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_has_limits_of_its_own() {
+    let text = r#"
+        rumor.command("fill", { run = function() rumor.store():set("k", string.rep("x", 2^20)) end })
+        rumor.command("say", { run = function() rumor.chat("study"):send("x") end })
+        rumor.command("loop", { run = function() while true do end end })
+    "#;
+    let limits = rumormill::config::ScriptLimits { store_mib: 1, send_burst: 1, handler_ms: 20, ..Default::default() };
+    let tight = ScriptConfig { limits: Some(limits), ..script_support::all() };
+    let scripts = [("tight".to_owned(), tight), ("free".to_owned(), script_support::all())].into();
+    let bench = Bench::with(&[("bots/tight.lua", text)], HostConfig { scripts, ..HostConfig::default() });
+    assert!(failure(bench.run("fill").await).contains("at most 1048576 bytes"));
+    assert_eq!(bench.run("say").await, CommandResult::Done(None));
+    assert!(failure(bench.run("say").await).contains("at most 1 at once and 60 a minute"));
+    assert!(failure(bench.run("loop").await).contains("ran longer than its budget"));
+    let cpu = bench.status("tight").cpu;
+    assert!(cpu < std::time::Duration::from_millis(250), "{cpu:?}");
 }

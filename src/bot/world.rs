@@ -23,7 +23,7 @@ use crate::node::{
     Clock, CommandContext, CommandResult, Commands, Draft, Event, Handle, HistoryQuery, Hooks, Message, NoHooks, Node,
     NodeApi, NoticeLevel, SendOptions, UiAction, Verdict, VirtualClock,
 };
-use crate::script::{Budgets, Host, HostConfig, PERMISSIONS, ScriptConfig};
+use crate::script::{Budgets, Host, HostConfig, NoWeb, Outside, PERMISSIONS, ScriptConfig};
 use crate::state::Profile;
 
 /// What the wall clock shows when a world begins: 2027-01-15, 08:00 UTC, a Friday; in milliseconds since the Unix epoch.
@@ -603,6 +603,8 @@ async fn start_host(setup: &Setup, folder: &Path, clock: &Arc<WorldClock>) -> Re
         scripts,
         watch: false,
         clock: Some(Arc::clone(clock) as Arc<dyn Clock>),
+        // A test asks no server.
+        outside: Outside { web: Arc::new(NoWeb), ..Outside::default() },
     };
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let host = tokio::task::spawn_blocking(|| Host::start(config)).await.map_err(|error| error.to_string())?;

@@ -120,34 +120,26 @@ const fn scripts(_: &Config) -> Scripts {}
 /// What the config says about scripts.
 #[cfg(feature = "luau")]
 pub(super) fn scripts(config: &Config) -> Scripts {
-    use rumormill::script::{Budgets, HostConfig, ScriptConfig};
-    let lua = &config.lua;
-    let to_bytes = |kib: u64| usize::try_from(kib.saturating_mul(1 << 10)).unwrap_or(usize::MAX);
-    let scripts = config.scripts.iter().map(|(name, script)| {
-        let (rooms, allow, settings) = (script.rooms.clone(), script.allow.clone(), script.settings.clone());
-        (name.clone(), ScriptConfig { rooms, allow, limits: None, settings })
-    });
+    use rumormill::script::{Budgets, HostConfig};
     HostConfig {
-        folder: lua.folder.clone(),
-        files: Vec::new(),
-        budgets: Budgets {
-            source_max_bytes: to_bytes(lua.source_kib),
-            memory_max_bytes: to_bytes(lua.memory_mib.saturating_mul(1 << 10)),
-            filter_ms: lua.filter_ms,
-            handler_ms: lua.handler_ms,
-            load_ms: lua.load_ms,
-            ..Budgets::default()
-        },
-        scripts: scripts.collect(),
+        folder: config.lua.folder.clone(),
+        budgets: Budgets::of(&config.lua.limits),
+        scripts: config.scripts.clone(),
         watch: true,
-        clock: None,
+        ..HostConfig::default()
     }
 }
 
 /// Starts the script host and the node.
 #[cfg(feature = "luau")]
-async fn start_node(config: Config, profile: Profile, host: Scripts) -> Result<Started, Failure> {
+async fn start_node(config: Config, profile: Profile, mut host: Scripts) -> Result<Started, Failure> {
     use rumormill::script::Host;
+    // Each script's values lie in a file of their own beside the node's database.
+    if cfg!(feature = "store-redb") {
+        let path = profile.scripts_folder().display().to_string();
+        let stores = rumormill::plugins::compiled_in().store("redb", [("path".to_owned(), path)].into());
+        host.outside.stores = stores.map_err(Failure::new)?;
+    }
     // Loading scripts takes as long as they take: not on a thread of the runtime.
     let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;
     let builder = Builder::new(config, profile).hooks(host.clone());

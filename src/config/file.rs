@@ -216,6 +216,28 @@ pub(super) struct Lua {
     pub(super) load_ms: Option<u64>,
 }
 
+/// What one script may use; what is left out is as `[lua]` says, or as it is by default.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Longest source, in KiB.
+    pub(super) source_kib: Option<u64>,
+    /// Memory, in MiB.
+    pub(super) memory_mib: Option<u64>,
+    /// Time of one filter call, in milliseconds.
+    pub(super) filter_ms: Option<u64>,
+    /// Time of one handler or command, in milliseconds.
+    pub(super) handler_ms: Option<u64>,
+    /// Time to load, in milliseconds.
+    pub(super) load_ms: Option<u64>,
+    /// What its store may hold, in MiB.
+    pub(super) store_mib: Option<u64>,
+    /// Messages to one chat at once.
+    pub(super) send_burst: Option<u64>,
+    /// Messages to one chat a minute in the long run.
+    pub(super) send_per_minute: Option<u64>,
+}
+
 /// What a script is granted. Every other key is a setting of its own, which it reads by `rumor.config(key)`.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(default)]
@@ -224,6 +246,8 @@ pub(super) struct Script {
     pub(super) rooms: Vec<String>,
     /// What it may do: `send`, `filter`, `ui`, `store`, `history`, `http:HOST`.
     pub(super) allow: Vec<String>,
+    /// What it may use, in place of what `[lua]` says for all.
+    pub(super) limits: Option<Limits>,
     /// Its own settings.
     #[serde(flatten)]
     pub(super) settings: BTreeMap<String, serde_json::Value>,

@@ -164,13 +164,20 @@ pub struct ArchiveConfig {
 }
 
 /// The Lua host, and what one script may use.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LuaConfig {
     /// The user's script folder.
     pub folder: Option<PathBuf>,
+    /// What each script may use unless its own limits say otherwise.
+    pub limits: ScriptLimits,
+}
+
+/// What one script may use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScriptLimits {
     /// Longest source of a script or module, in KiB.
     pub source_kib: u64,
-    /// Memory of one script, in MiB.
+    /// Memory of its state, in MiB.
     pub memory_mib: u64,
     /// Time of one filter call, in milliseconds.
     pub filter_ms: u64,
@@ -178,21 +185,38 @@ pub struct LuaConfig {
     pub handler_ms: u64,
     /// Time to load, in milliseconds.
     pub load_ms: u64,
+    /// What its store may hold, in MiB.
+    pub store_mib: u64,
+    /// Messages to one chat at once.
+    pub send_burst: u32,
+    /// Messages to one chat a minute in the long run.
+    pub send_per_minute: u32,
 }
 
-impl Default for LuaConfig {
+impl Default for ScriptLimits {
     fn default() -> Self {
-        Self { folder: None, source_kib: 256, memory_mib: 16, filter_ms: 20, handler_ms: 250, load_ms: 1_000 }
+        Self {
+            source_kib: 256,
+            memory_mib: 16,
+            filter_ms: 20,
+            handler_ms: 250,
+            load_ms: 1_000,
+            store_mib: 16,
+            send_burst: 10,
+            send_per_minute: 60,
+        }
     }
 }
 
-/// What a script is granted, and its own settings.
+/// What a script is granted, what it may use, and its own settings.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct ScriptConfig {
     /// The chats that it sees; `*` is every chat.
     pub rooms: Vec<String>,
     /// What it may do.
     pub allow: Vec<String>,
+    /// What it may use, if the config says so for it alone.
+    pub limits: Option<ScriptLimits>,
     /// Every other key.
     pub settings: BTreeMap<String, serde_json::Value>,
 }

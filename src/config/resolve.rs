@@ -11,7 +11,7 @@ use super::secret::{Secret, SecretText};
 use super::value::{Places, check_host_port, check_name, read_bounded, size};
 use super::{
     ArchiveConfig, Backends, ChatConfig, Config, DedupSettings, DisseminationMode, LogConfig, LuaConfig, NetworkConfig,
-    RoomSource, ScriptConfig, VERSION, WindowConfig,
+    RoomSource, ScriptConfig, ScriptLimits, VERSION, WindowConfig,
 };
 use crate::node::{Dissemination, EAGER, EAGER_MAX};
 use crate::room::Invite;
@@ -97,7 +97,7 @@ impl Resolver<'_> {
         let dedup = self.dedup(&raw.dedup);
         let window = self.window(raw.window);
         let lua = self.lua(raw.lua);
-        let scripts = self.scripts(raw.scripts, &chats);
+        let scripts = self.scripts(raw.scripts, &chats, lua.limits);
         let log_file = raw.log.file.and_then(|text| self.take("log.file", self.places.path(&text)));
         let state = self.state(raw.state, file);
         Some(Config {
@@ -412,26 +412,51 @@ impl Resolver<'_> {
     }
 
     fn lua(&mut self, raw: file::Lua) -> LuaConfig {
-        let default = LuaConfig::default();
         let folder = raw.folder.and_then(|text| self.take("lua.folder", self.places.path(&text)));
-        let mut budget = |field: &str, value: Option<u64>, default: u64, max: u64| {
+        let limits = file::Limits {
+            source_kib: raw.source_kib,
+            memory_mib: raw.memory_mib,
+            filter_ms: raw.filter_ms,
+            handler_ms: raw.handler_ms,
+            load_ms: raw.load_ms,
+            ..file::Limits::default()
+        };
+        LuaConfig { folder, limits: self.limits("lua", &limits, ScriptLimits::default()) }
+    }
+
+    /// What a script may use; what isn't said is as in `default`.
+    fn limits(&mut self, place: &str, raw: &file::Limits, default: ScriptLimits) -> ScriptLimits {
+        let mut limit = |field: &str, value: Option<u64>, default: u64, max: u64| {
             let value = value.unwrap_or(default);
             if value == 0 || value > max {
-                self.problem(format!("lua.{field}"), format!("is {value}; write 1 to {max}"));
+                self.problem(format!("{place}.{field}"), format!("is {value}; write 1 to {max}"));
             }
             value
         };
-        LuaConfig {
-            folder,
-            source_kib: budget("source_kib", raw.source_kib, default.source_kib, 16 << 10),
-            memory_mib: budget("memory_mib", raw.memory_mib, default.memory_mib, 4 << 10),
-            filter_ms: budget("filter_ms", raw.filter_ms, default.filter_ms, 10_000),
-            handler_ms: budget("handler_ms", raw.handler_ms, default.handler_ms, 60_000),
-            load_ms: budget("load_ms", raw.load_ms, default.load_ms, 60_000),
+        let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+        ScriptLimits {
+            source_kib: limit("source_kib", raw.source_kib, default.source_kib, 16 << 10),
+            memory_mib: limit("memory_mib", raw.memory_mib, default.memory_mib, 4 << 10),
+            filter_ms: limit("filter_ms", raw.filter_ms, default.filter_ms, 10_000),
+            handler_ms: limit("handler_ms", raw.handler_ms, default.handler_ms, 60_000),
+            load_ms: limit("load_ms", raw.load_ms, default.load_ms, 60_000),
+            store_mib: limit("store_mib", raw.store_mib, default.store_mib, 1 << 10),
+            send_burst: small(limit("send_burst", raw.send_burst, default.send_burst.into(), 1_000)),
+            send_per_minute: small(limit(
+                "send_per_minute",
+                raw.send_per_minute,
+                default.send_per_minute.into(),
+                6_000,
+            )),
         }
     }
 
-    fn scripts(&mut self, raw: BTreeMap<String, file::Script>, chats: &[ChatConfig]) -> BTreeMap<String, ScriptConfig> {
+    fn scripts(
+        &mut self,
+        raw: BTreeMap<String, file::Script>,
+        chats: &[ChatConfig],
+        common: ScriptLimits,
+    ) -> BTreeMap<String, ScriptConfig> {
         let names = || chats.iter().map(|chat| chat.name.as_str());
         for (script, granted) in &raw {
             for (n, room) in granted.rooms.iter().enumerate() {
@@ -456,10 +481,12 @@ impl Resolver<'_> {
                 }
             }
         }
-        let resolved = raw
-            .into_iter()
-            .map(|(name, file::Script { rooms, allow, settings })| (name, ScriptConfig { rooms, allow, settings }));
-        resolved.collect()
+        let resolve = |(name, script): (String, file::Script)| {
+            let file::Script { rooms, allow, limits, settings } = script;
+            let limits = limits.map(|limits| self.limits(&format!("scripts.{name}.limits"), &limits, common));
+            (name, ScriptConfig { rooms, allow, limits, settings })
+        };
+        raw.into_iter().map(resolve).collect()
     }
 
     fn state(&mut self, raw: Option<String>, file: &Path) -> Option<PathBuf> {

@@ -1,12 +1,11 @@
-//! What the config says about scripts. Plain data, shared with `crate::config`.
+//! How the host is set up, what a script may use, and what it was granted.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
+use super::outside::Outside;
+use crate::config::{ScriptConfig, ScriptLimits};
 use crate::node::Clock;
 
 /// How a [`super::Host`] is set up.
@@ -26,11 +25,12 @@ pub struct HostConfig {
     /// The clock of a node in virtual time, readable on every thread; `None` is the system's. With one, the node's runtime
     /// must be a current-thread one whose clock is paused: its time then stands still while scripts have something to do.
     pub clock: Option<Arc<dyn Clock>>,
+    /// The web, and where scripts keep values.
+    pub outside: Outside,
 }
 
 /// What a script may use. Past it the call is killed and the script goes on, until `kills_max` kills in a row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budgets {
     /// Longest source of a script or module, in bytes.
     pub source_max_bytes: usize,
@@ -50,6 +50,27 @@ pub struct Budgets {
     pub send_burst: u32,
     /// Messages a minute that a script may send to one chat in the long run.
     pub send_per_minute: u32,
+    /// What a script's store may hold, in bytes.
+    pub store_max_bytes: usize,
+}
+
+impl Budgets {
+    /// What a config says. What it doesn't speak of is as by default.
+    #[must_use]
+    pub fn of(limits: &ScriptLimits) -> Self {
+        let bytes = |kib: u64| usize::try_from(kib.saturating_mul(1 << 10)).unwrap_or(usize::MAX);
+        Self {
+            source_max_bytes: bytes(limits.source_kib),
+            memory_max_bytes: bytes(limits.memory_mib.saturating_mul(1 << 10)),
+            filter_ms: limits.filter_ms,
+            handler_ms: limits.handler_ms,
+            load_ms: limits.load_ms,
+            store_max_bytes: bytes(limits.store_mib.saturating_mul(1 << 10)),
+            send_burst: limits.send_burst,
+            send_per_minute: limits.send_per_minute,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Budgets {
@@ -64,24 +85,9 @@ impl Default for Budgets {
             stuck_ms: 2_000,
             send_burst: 10,
             send_per_minute: 60,
+            store_max_bytes: 16 * 1024 * 1024,
         }
     }
-}
-
-/// What a script is granted, its limits, and its own settings.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct ScriptConfig {
-    /// The chats that it sees, by name; `"*"` is every chat.
-    pub rooms: Vec<String>,
-    /// What it may do there: `send`, `filter`, `ui`, `history`.
-    pub allow: Vec<String>,
-    /// Its own limits, in place of the common ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Budgets>,
-    /// Everything else: what `rumor.config(key)` reads.
-    #[serde(flatten)]
-    pub settings: BTreeMap<String, serde_json::Value>,
 }
 
 /// The permissions that a script can declare and be granted.
@@ -113,9 +119,17 @@ impl Grants {
         self.all || self.rooms.iter().any(|room| room == "*" || room == chat)
     }
 
-    /// Whether it has a permission.
+    /// Whether it has a permission. The commands that ship go to no web server.
     pub(super) fn allows(&self, permission: &str) -> bool {
-        self.all || self.allow.iter().any(|granted| granted == permission)
+        match permission.strip_prefix("http:") {
+            Some(host) => self.web_hosts().any(|granted| granted == host || covers(granted, host)),
+            None => self.all || self.allow.iter().any(|granted| granted == permission),
+        }
+    }
+
+    /// The web servers that were granted: `HOST`, `HOST:PORT`, `*.DOMAIN` or `*`.
+    pub(super) fn web_hosts(&self) -> impl Iterator<Item = &str> {
+        self.allow.iter().filter_map(|granted| granted.strip_prefix("http:"))
     }
 
     /// Whether it has a permission; if not, what to write where.
@@ -141,25 +155,21 @@ impl Grants {
     }
 }
 
+/// Whether what was granted is wider than what is asked for.
+fn covers(granted: &str, host: &str) -> bool {
+    granted == "*"
+        || host.strip_prefix(granted).is_some_and(|port| port.starts_with(':'))
+        || granted.strip_prefix('*').is_some_and(|domain| domain.starts_with('.') && host.ends_with(domain))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn settings_are_what_is_left_over() {
-        let config: ScriptConfig =
-            toml::from_str("rooms = [\"study\"]\nallow = [\"send\"]\ngreeting = \"hi\"\n[limits]\nfilter_ms = 5")
-                .unwrap();
-        assert_eq!(config.rooms, ["study"]);
-        assert_eq!(config.settings["greeting"], "hi");
-        assert_eq!(config.limits.unwrap().filter_ms, 5);
-    }
-
-    #[test]
-    fn an_unknown_budget_is_refused() {
-        let error = toml::from_str::<Budgets>("filter_msec = 5").unwrap_err().to_string();
-        assert!(error.contains("filter_msec") && error.contains("filter_ms"), "{error}");
+    fn the_config_s_defaults_are_the_host_s() {
+        assert_eq!(Budgets::of(&ScriptLimits::default()), Budgets::default());
     }
 
     #[test]

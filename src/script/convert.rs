@@ -20,6 +20,8 @@ pub(super) fn wants(spec: &HandlerSpec, event: &EventData) -> bool {
                 && (spec.synced || !message.synced)
                 && (!message.bot || (spec.bots && !message.mine))
         }
+        EventData::Join(member) => spec.wants(EventKind::Join, Some(&member.chat)) && (spec.bots || !member.bot),
+        EventData::Leave(member) => spec.wants(EventKind::Leave, Some(&member.chat)) && (spec.bots || !member.bot),
         EventData::PeerUp(_) => spec.event == EventKind::PeerUp,
         EventData::PeerDown(_) => spec.event == EventKind::PeerDown,
         EventData::Gap { chat, .. } => spec.wants(EventKind::Gap, Some(chat)),
@@ -30,6 +32,7 @@ pub(super) fn wants(spec: &HandlerSpec, event: &EventData) -> bool {
 pub(super) fn is_wanted(shared: &Shared, event: &EventData) -> bool {
     let seen = match event {
         EventData::Message(message) => shared.grants.sees(&message.chat),
+        EventData::Join(member) | EventData::Leave(member) => shared.grants.sees(&member.chat),
         EventData::Gap { chat, .. } => shared.grants.sees(chat),
         _ => true,
     };

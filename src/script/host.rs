@@ -11,11 +11,13 @@ use tokio::sync::broadcast::error::RecvError;
 use super::config::{Budgets, HostConfig};
 use super::convert;
 use super::convert::clean_text;
-use super::job::{Answer, EventData, FilterAnswer, Job, Slot, Subject};
+use super::job::{Answer, EventData, FilterAnswer, Job, MemberInfo, Slot, Subject};
 use super::line::{self, Found};
 use super::meter::{WALL_GRACE_MS, lock};
+use super::people::{LEAVE_LOOK_MS, People};
 use super::reload::Entry;
 use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
+use super::time::Alarm;
 use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
 use crate::node::{
@@ -57,6 +59,8 @@ pub struct ScriptStatus {
     pub state: ScriptState,
     /// Which load of it this is; grows with every reload of any script.
     pub generation: u64,
+    /// Processor time of its thread. Zero where the system doesn't tell.
+    pub cpu: Duration,
     /// Memory of its state after the last call, in bytes.
     pub memory: usize,
     /// Calls so far.
@@ -69,6 +73,8 @@ pub struct ScriptStatus {
     pub handlers: usize,
     /// Commands that it has registered.
     pub commands: usize,
+    /// Timers that it has.
+    pub timers: usize,
     /// The last thing that went wrong.
     pub last_error: Option<String>,
 }
@@ -82,6 +88,8 @@ pub(super) struct Core {
     pub(super) generation: AtomicU64,
     /// Held while scripts are exchanged: one at a time.
     pub(super) exchange: Mutex<()>,
+    people: Mutex<People>,
+    leaving: Mutex<Option<Alarm>>,
 }
 
 /// Runs the scripts. Give it to the node as its [`Hooks`] and to the frontend as its [`Commands`].
@@ -119,11 +127,13 @@ impl Host {
                 .map_err(|source| HostError::Folder { path: folder.display().to_string(), source })?;
         }
         let core = Arc::new(Core {
-            link: Arc::new(Link::new(config.clock.clone())),
+            link: Arc::new(Link::new(config.clock.clone(), config.outside.clone())),
             watchdog: Watchdog::start().map_err(HostError::Thread)?,
             entries: Mutex::default(),
             generation: AtomicU64::new(0),
             exchange: Mutex::default(),
+            people: Mutex::default(),
+            leaving: Mutex::default(),
             config,
         });
         let _ = core.link.core.set(Arc::downgrade(&core));
@@ -143,6 +153,7 @@ impl Host {
         for script in self.core.running() {
             self.core.first_load(&script);
         }
+        self.core.await_leaving();
         let core = Arc::downgrade(&self.core);
         let task = tokio::spawn(async move {
             loop {
@@ -168,15 +179,15 @@ impl Host {
         }
     }
 
-    /// Looks at the script folder now, and reloads what changed. For a command, and for tests.
-    pub fn reload(&self) {
-        self.core.reconcile(Instant::now(), Duration::ZERO, false);
+    /// Looks at the script folder now, and reloads what changed. How many scripts were reloaded, and how many failed to.
+    pub fn reload(&self) -> (usize, usize) {
+        self.core.reload(None)
     }
 
     /// How every script fares, by file.
     #[must_use]
     pub fn status(&self) -> Vec<ScriptStatus> {
-        lock(&self.core.entries).iter().map(|(label, entry)| entry.status(label)).collect()
+        self.core.status()
     }
 
     /// Ends all scripts, and lets go of the node. `unload` handlers run, within their budget. Call it when the node has
@@ -188,7 +199,9 @@ impl Host {
         if let Some(task) = lock(&self.events).take() {
             task.abort();
         }
+        drop(lock(&self.core.leaving).take());
         self.core.unload_all();
+        self.core.link.stores.close();
         self.core.watchdog.stop();
         self.core.link.detach();
     }
@@ -203,8 +216,13 @@ impl Drop for Host {
 impl Core {
     /// The budgets of a script.
     pub(super) fn budgets(&self, name: &str) -> Budgets {
-        let own = self.config.scripts.get(name).and_then(|config| config.limits.clone());
-        own.unwrap_or_else(|| self.config.budgets.clone())
+        let own = self.config.scripts.get(name).and_then(|config| config.limits.as_ref());
+        own.map_or_else(|| self.config.budgets.clone(), Budgets::of)
+    }
+
+    /// How every script fares, by file.
+    pub(super) fn status(&self) -> Vec<ScriptStatus> {
+        lock(&self.entries).iter().map(|(label, entry)| entry.status(label)).collect()
     }
 
     /// What runs now, in the order of the files.
@@ -235,15 +253,63 @@ impl Core {
         list
     }
 
-    /// Hands an event to the scripts that want it. Never waits: a script that is too slow misses it.
+    /// Looks again in a while for who has left.
+    fn await_leaving(self: &Arc<Self>) {
+        let Some((_, runtime)) = self.link.node() else { return };
+        let core = Arc::downgrade(self);
+        let look = move || {
+            if let Some(core) = core.upgrade() {
+                core.look_who_left();
+                core.await_leaving();
+            }
+        };
+        let alarm = Alarm::set(&runtime, Duration::from_millis(LEAVE_LOOK_MS), look);
+        // The one before has rung, or is for a node that is gone.
+        let _before = lock(&self.leaving).replace(alarm);
+    }
+
+    /// Whoever has been silent for long has left.
+    fn look_who_left(&self) {
+        let left = lock(&self.people).left(self.link.time.instant());
+        for member in left {
+            self.spread(EventData::Leave(member));
+        }
+    }
+
+    /// Looks at the script folder now; the scripts of that name are loaded anew even if nothing changed.
+    pub(super) fn reload(&self, name: Option<&str>) -> (usize, usize) {
+        if let Some(name) = name {
+            let mut entries = lock(&self.entries);
+            for (_, entry) in entries.iter_mut().filter(|(label, _)| super::source::name_of(label) == name) {
+                entry.forget();
+            }
+        }
+        let done = self.reconcile(Instant::now(), Duration::ZERO, false);
+        (done.loaded, done.failed)
+    }
+
+    /// Hands an event to the scripts that want it.
     fn deliver(&self, event: Event) {
         let event = match event {
-            Event::Message(message) => EventData::Message(message),
+            Event::Message(message) => {
+                if !message.mine && !message.synced {
+                    let member = MemberInfo::of(&message);
+                    if lock(&self.people).spoke(member.clone(), self.link.time.instant()) {
+                        self.spread(EventData::Join(member));
+                    }
+                }
+                EventData::Message(message)
+            }
             Event::PeerUp(peer) => EventData::PeerUp(peer),
             Event::PeerDown(peer) => EventData::PeerDown(peer),
             Event::Gap { chat, missing } => EventData::Gap { chat, missing },
             _ => return,
         };
+        self.spread(event);
+    }
+
+    /// Never waits: a script that is too slow misses it.
+    fn spread(&self, event: EventData) {
         // Under the lock, so that an event goes to one generation of a script, never to none or to both.
         for entry in lock(&self.entries).values() {
             let Some(script) = &entry.shared else { continue };
@@ -345,6 +411,7 @@ impl Core {
                 node.map(|node| node.peers().iter().map(|peer| peer.addr.to_string()).collect()).unwrap_or_default()
             }
             Words::Commands => self.list().into_iter().map(|info| info.name).collect(),
+            Words::Scripts => self.status().into_iter().map(|status| status.name).collect(),
             Words::Fixed(words) => words.clone(),
         }
     }

@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use super::error::ScriptError;
 use super::meter::lock;
+use super::outside::WebResponse;
 use super::time::{Activity, Busy};
-use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, PeerInfo};
-use rumormill_api::MsgId;
+use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, PeerInfo, Person};
+use rumormill_api::{Millis, MsgId};
 
 /// Most events that wait for one script; what comes on top is not delivered to it.
 pub(super) const EVENTS_MAX: usize = 256;
@@ -91,6 +92,8 @@ pub(super) enum Subject {
 #[derive(Clone, Debug)]
 pub(super) enum EventData {
     Message(Message),
+    Join(MemberInfo),
+    Leave(MemberInfo),
     PeerUp(PeerInfo),
     PeerDown(PeerInfo),
     Gap { chat: Arc<str>, missing: usize },
@@ -102,7 +105,38 @@ pub(super) enum OpResult {
     Sent(MsgId),
     Messages(Vec<Message>),
     Report(LoadReport),
+    Members(Vec<MemberInfo>),
+    Fetched(Box<WebResponse>),
+    /// Scripts that were reloaded, and that failed to.
+    Reloaded(usize, usize),
+    Slept,
     Failed(String),
+}
+
+/// Somebody who has spoken in a chat.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct MemberInfo {
+    pub(super) person: Person,
+    pub(super) chat: Arc<str>,
+    /// When they last spoke, in milliseconds since the Unix epoch.
+    pub(super) last: Millis,
+    pub(super) messages: usize,
+    pub(super) mine: bool,
+    pub(super) bot: bool,
+}
+
+impl MemberInfo {
+    /// Who said this.
+    pub(super) fn of(message: &Message) -> Self {
+        Self {
+            person: message.from.clone(),
+            chat: Arc::clone(&message.chat),
+            last: message.time,
+            messages: 1,
+            mine: message.mine,
+            bot: message.bot,
+        }
+    }
 }
 
 /// One thing to do.
@@ -130,6 +164,10 @@ pub(super) enum Job {
         task: u64,
         result: OpResult,
     },
+    /// A timer's turn has come.
+    Timer(u32),
+    /// Handlers were spawned.
+    Spawned,
     /// Runs the `load` observers of a new generation with what the old one saved.
     Load {
         saved: Option<serde_json::Value>,

@@ -53,6 +53,11 @@ impl Meter {
         }
     }
 
+    /// The processor time of the thread so far, where the system tells it.
+    pub(super) fn cpu(&self) -> Option<Duration> {
+        self.schedstat.get().and_then(|path| read_cpu(path))
+    }
+
     /// Whether the present call must stop.
     pub(super) fn killed(&self) -> bool {
         self.kill.load(Ordering::Relaxed)

@@ -6,12 +6,15 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `api` | what scripts call, one file per namespace |
+//! | `api` | what scripts call, one file per namespace; `api::table` describes it |
+//! | [`reference`] | that table as Markdown and as definitions for editors |
 //! | `sandbox`, `prelude.luau` | the state, with everything unbounded taken out or bounded |
 //! | `worker`, `convert`, `job` | a script's thread, its coroutines, what they return, and its queue |
+//! | `op`, `people` | what handlers wait for; who speaks in which chat |
 //! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
 //! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
 //! | `time` | the clock that scripts see; virtual time waits for their threads |
+//! | `outside`, `store`, `web` | what a host takes from outside beside the time: the web, where scripts keep values |
 //! | `source`, `require` | where scripts and their modules come from |
 //! | `reload`, `watch` | hot reload: stage, then swap; what is watched and how often it is looked at |
 
@@ -29,23 +32,32 @@ mod job;
 mod line;
 mod lint;
 mod meter;
+mod op;
+mod outside;
+mod people;
+pub mod reference;
 mod reload;
 mod require;
 mod sandbox;
 mod shared;
 mod source;
+mod store;
 mod time;
 mod watch;
 mod watchdog;
+#[cfg(feature = "http")]
+mod web;
 mod worker;
 
 /// Where scripts' log lines and the host's go: below the program's own name, which is what its log listens to.
 const LOG_TARGET: &str = "rumormill::script";
 
-pub use config::{Budgets, HostConfig, PERMISSIONS, ScriptConfig};
+pub use crate::config::ScriptConfig;
+pub use config::{Budgets, HostConfig, PERMISSIONS};
 pub use error::ScriptError;
 pub use host::{Host, HostError, ScriptStatus};
 pub use lint::declared_permissions;
+pub use outside::{NoWeb, Outside, Web, WebRequest, WebResponse};
 pub use shared::ScriptState;
 pub use source::is_script_name;
 pub use watch::Pace;

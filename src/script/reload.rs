@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::config::{Grants, ScriptConfig};
+use super::config::Grants;
 use super::error::ScriptError;
 use super::host::{Core, ScriptStatus};
 use super::job::{Answer, Job, Slot};
@@ -15,6 +15,7 @@ use super::meter::{WALL_GRACE_MS, lock};
 use super::shared::{ScriptState, Shared};
 use super::source::{self, Dependency, Libraries, Source};
 use super::worker::{self, Start};
+use crate::config::ScriptConfig;
 use crate::node::NoticeLevel;
 
 /// What the host knows of one script file.
@@ -30,19 +31,36 @@ pub(super) struct Entry {
     error: Option<String>,
 }
 
+/// What one look at the folder did.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Reconciled {
+    /// Scripts that were loaded, reloaded or unloaded.
+    pub(super) loaded: usize,
+    /// Scripts that failed to load.
+    pub(super) failed: usize,
+    /// Whether something that is missing is still in its grace.
+    pub(super) pending: bool,
+}
+
 impl Entry {
+    /// Lets the next look load it anew.
+    pub(super) fn forget(&mut self) {
+        self.tried = blake3::Hash::from_bytes([0; 32]);
+    }
+
     /// Its status.
     pub(super) fn status(&self, label: &str) -> ScriptStatus {
-        let stem = label.rsplit('/').next().unwrap_or(label).trim_end_matches(".lua");
         let shared = self.shared.as_ref();
         let registered = shared.map(|shared| shared.registered()).unwrap_or_default();
         let count = |counter: fn(&Shared) -> u64| shared.map_or(0, |shared| counter(shared));
         ScriptStatus {
-            name: stem.to_owned(),
+            name: source::name_of(label).to_owned(),
             file: label.to_owned(),
             embedded: self.path.is_none(),
             state: shared.map_or(ScriptState::Failed, |shared| lock(&shared.state).clone()),
             generation: count(|shared| shared.generation),
+            cpu: shared.map_or(Duration::ZERO, |shared| shared.cpu()),
+            timers: shared.map_or(0, |shared| shared.timers.load(Ordering::Relaxed)),
             memory: shared.map_or(0, |shared| shared.memory.load(Ordering::Relaxed)),
             calls: count(|shared| shared.calls.load(Ordering::Relaxed)),
             kills: count(|shared| shared.kills.load(Ordering::Relaxed)),
@@ -58,13 +76,13 @@ impl Entry {
 type Staged = (Result<Arc<Shared>, ScriptError>, Vec<Dependency>);
 
 impl Core {
-    /// Makes what runs agree with what is in the folder. Whether something that is missing is still in its grace.
-    pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool) -> bool {
+    /// Makes what runs agree with what is in the folder.
+    pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool) -> Reconciled {
         let _one_at_a_time = lock(&self.exchange);
         let max = self.config.budgets.source_max_bytes;
         let sources = source::discover(self.config.folder.as_deref(), &self.config.files, max);
         let labels: BTreeSet<String> = sources.keys().chain(lock(&self.entries).keys()).cloned().collect();
-        let mut pending = false;
+        let mut done = Reconciled::default();
         for label in labels {
             let source = sources.get(&label);
             // A file that is gone, even if an embedded default is there to return.
@@ -84,19 +102,26 @@ impl Core {
                 }
             };
             if vanished.is_some_and(|since| now.saturating_duration_since(since) < grace) {
-                pending = true;
+                done.pending = true;
                 continue;
             }
             match source {
-                Some(source) => self.refresh(source, starting),
-                None => self.remove(&label),
+                Some(source) => match self.refresh(source, starting) {
+                    Some(true) => done.loaded += 1,
+                    Some(false) => done.failed += 1,
+                    None => {}
+                },
+                None => {
+                    self.remove(&label);
+                    done.loaded += 1;
+                }
             }
         }
-        pending
+        done
     }
 
-    /// Loads or reloads a script if it or what it required changed.
-    fn refresh(&self, source: &Source, starting: bool) {
+    /// Loads or reloads a script if it or what it required changed. Whether that went well; `None` if nothing changed.
+    fn refresh(&self, source: &Source, starting: bool) -> Option<bool> {
         let max = self.budgets(source.name()).source_max_bytes;
         let hash = source.hash();
         let (old, known) = {
@@ -107,7 +132,7 @@ impl Core {
                         && entry.path == source.path
                         && source::unchanged(&entry.dependencies, max) =>
                 {
-                    return;
+                    return None;
                 }
                 Some(entry) => (entry.shared.clone(), true),
                 None => (None, false),
@@ -158,6 +183,7 @@ impl Core {
                     );
                     self.say(NoticeLevel::Info, name, &text);
                 }
+                Some(true)
             }
             Err(error) => {
                 let runs = old.as_ref().is_some_and(|old| old.is_running());
@@ -165,6 +191,7 @@ impl Core {
                 entry.error = Some(text.clone());
                 drop(entries);
                 self.say(NoticeLevel::Error, name, &text);
+                Some(false)
             }
         }
     }

@@ -11,6 +11,8 @@ use super::error::ScriptError;
 use super::host::Core;
 use super::job::{Answer, Inbox, Slot};
 use super::meter::{Found, Meter, lock};
+use super::outside::{Outside, Web};
+use super::store::Stores;
 use super::time::{Activity, Time};
 use crate::node::{Clock, Handle, NoticeLevel, Place};
 
@@ -19,9 +21,11 @@ const EARLY_NOTICES_MAX: usize = 64;
 /// Error notices that one script may raise at once, and a second in the long run.
 const ERROR_NOTICES: (f64, f64) = (5.0, 0.2);
 
-/// The way to the node, once there is one.
-#[derive(Default)]
+/// The way to the node, once there is one, and to what lies outside.
 pub(super) struct Link {
+    pub(super) web: Arc<dyn Web>,
+    /// What scripts keep.
+    pub(super) stores: Stores,
     node: RwLock<Option<(Handle, tokio::runtime::Handle)>>,
     early: Mutex<VecDeque<(NoticeLevel, String, String)>>,
     pub(super) core: OnceLock<Weak<Core>>,
@@ -31,10 +35,26 @@ pub(super) struct Link {
     virtual_time: bool,
 }
 
+impl Default for Link {
+    fn default() -> Self {
+        Self::new(None, Outside::default())
+    }
+}
+
 impl Link {
     /// No node yet. With a clock, time is virtual.
-    pub(super) fn new(clock: Option<Arc<dyn Clock>>) -> Self {
-        Self { virtual_time: clock.is_some(), time: Time::new(clock), ..Self::default() }
+    pub(super) fn new(clock: Option<Arc<dyn Clock>>, outside: Outside) -> Self {
+        let Outside { web, stores } = outside;
+        Self {
+            virtual_time: clock.is_some(),
+            time: Time::new(clock),
+            web,
+            stores: Stores::new(stores),
+            node: RwLock::default(),
+            early: Mutex::default(),
+            core: OnceLock::new(),
+            activity: Arc::default(),
+        }
     }
 
     /// The node has started.
@@ -79,6 +99,8 @@ pub(super) enum EventKind {
     Send,
     Receive,
     Message,
+    Join,
+    Leave,
     PeerUp,
     PeerDown,
     Gap,
@@ -88,10 +110,12 @@ pub(super) enum EventKind {
 
 impl EventKind {
     /// Every event and its name.
-    pub(super) const ALL: [(Self, &'static str); 8] = [
+    pub(super) const ALL: [(Self, &'static str); 10] = [
         (Self::Send, "send"),
         (Self::Receive, "receive"),
         (Self::Message, "message"),
+        (Self::Join, "join"),
+        (Self::Leave, "leave"),
         (Self::PeerUp, "peer:up"),
         (Self::PeerDown, "peer:down"),
         (Self::Gap, "gap"),
@@ -131,6 +155,7 @@ pub(super) enum Words {
     Chats,
     Peers,
     Commands,
+    Scripts,
     Fixed(Vec<String>),
 }
 
@@ -181,6 +206,19 @@ pub enum ScriptState {
     Stopped,
 }
 
+impl ScriptState {
+    /// It in a word.
+    #[must_use]
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Failed => "failed",
+            Self::Disabled(_) => "disabled",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// One generation of one script.
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
@@ -199,6 +237,9 @@ pub(super) struct Shared {
     pub(super) calls: AtomicU64,
     pub(super) kills: AtomicU64,
     pub(super) memory: AtomicUsize,
+    pub(super) timers: AtomicUsize,
+    /// The thread's processor time, once it has ended.
+    pub(super) cpu_at_end: Mutex<Option<Duration>>,
     pub(super) missed: AtomicU64,
     /// Whether its `load` observers were run: before the node has started, they wait for it.
     pub(super) loaded: AtomicBool,
@@ -238,6 +279,8 @@ impl Shared {
             calls: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
+            timers: AtomicUsize::new(0),
+            cpu_at_end: Mutex::default(),
             missed: AtomicU64::new(0),
             loaded: AtomicBool::new(false),
             refused: Mutex::default(),
@@ -248,6 +291,12 @@ impl Shared {
     /// What it has registered now; nothing once it doesn't run.
     pub(super) fn registered(&self) -> Arc<Registered> {
         Arc::clone(&lock(&self.registered))
+    }
+
+    /// The processor time of its thread so far.
+    pub(super) fn cpu(&self) -> Duration {
+        let ended = *lock(&self.cpu_at_end);
+        ended.or_else(|| self.meter.cpu()).unwrap_or_default()
     }
 
     /// Whether it runs.

@@ -35,7 +35,7 @@ pub(super) struct Source {
 impl Source {
     /// The name under which the config grants: the file's name without `.lua`.
     pub(super) fn name(&self) -> &str {
-        self.label.rsplit('/').next().unwrap_or(&self.label).trim_end_matches(".lua")
+        name_of(&self.label)
     }
 
     /// What a change is told by.
@@ -45,6 +45,11 @@ impl Source {
             Err(error) => blake3::keyed_hash(&[1; 32], error.as_bytes()),
         }
     }
+}
+
+/// The name of the script of that label.
+pub(super) fn name_of(label: &str) -> &str {
+    label.rsplit('/').next().unwrap_or(label).trim_end_matches(".lua")
 }
 
 /// Whether a command of this label ships.

@@ -43,6 +43,31 @@ impl Time {
     }
 }
 
+/// A call that is made after a while, unless this is dropped before.
+pub(super) struct Alarm(tokio::task::AbortHandle);
+
+impl Alarm {
+    /// Calls `ring` on the runtime after that time: `ring` is quick and never waits.
+    pub(super) fn set(runtime: &tokio::runtime::Handle, after: Duration, ring: impl FnOnce() + Send + 'static) -> Self {
+        // Made before it is spawned: virtual time stands still only until this call returns.
+        let sleep = {
+            let _entered = runtime.enter();
+            tokio::time::sleep(after)
+        };
+        let task = runtime.spawn(async move {
+            sleep.await;
+            ring();
+        });
+        Self(task.abort_handle())
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 #[derive(Default)]
 struct Count {
     jobs: usize,

@@ -83,8 +83,8 @@ fn watch_loop(core: &Weak<Core>, watch: &mut Watch, heard: &Receiver<()>, stoppe
         }
         let Some(core) = core.upgrade() else { return };
         watch.refresh();
-        let pending = core.reconcile(Instant::now(), pace.grace, false);
-        wait = if pending { pace.grace.min(pace.poll) } else { pace.poll };
+        let done = core.reconcile(Instant::now(), pace.grace, false);
+        wait = if done.pending { pace.grace.min(pace.poll) } else { pace.poll };
     }
 }
 

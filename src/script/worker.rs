@@ -16,11 +16,13 @@ use super::convert::{command_result, filter_answer, is_memory_error, refused, wa
 use super::error::ScriptError;
 use super::job::{Answer, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
 use super::meter::lock;
+use super::op;
 use super::require::require_function;
 use super::sandbox::{OUT_OF_TIME, Sandbox, first};
 use super::shared::{EventKind, ScriptState, Shared};
 use super::source::{Dependency, Libraries};
-use crate::node::{CommandContext, CommandResult, SendOptions};
+use super::time::Alarm;
+use crate::node::{CommandContext, CommandResult};
 
 /// Most handlers and commands of one script that are under way at once.
 pub(super) const TASKS_MAX: usize = 64;
@@ -64,10 +66,15 @@ fn run(start: Start) {
     slot.answer(Answer::Loaded(Ok(())));
     while let Some((job, busy)) = shared.inbox.next(worker.frozen) {
         worker.handle(job);
+        worker.wake_spawned();
         drop(busy);
         if worker.retiring && worker.tasks.is_empty() {
             break;
         }
+    }
+    if let Some(cpu) = shared.meter.cpu() {
+        // The thread's own count ends with it.
+        *lock(&shared.cpu_at_end) = Some(cpu);
     }
     shared.end(ScriptState::Stopped);
 }
@@ -76,6 +83,8 @@ fn run(start: Start) {
 enum Purpose {
     Observer(EventKind),
     Load(Slot),
+    Timer(u32),
+    Spawned,
     Command { slot: Slot, usage: String, actions: Rc<RefCell<Option<Actions>>> },
 }
 
@@ -84,6 +93,19 @@ struct Task {
     thread: Thread,
     spent: Duration,
     purpose: Purpose,
+    /// Whether it goes back to what a bot said.
+    by_bot: bool,
+    waits: Waits,
+}
+
+/// What a handler waits for.
+enum Waits {
+    /// Nothing yet, or the node.
+    Node,
+    /// A web server.
+    Web,
+    /// The time. A version that is replaced doesn't wait for its sleepers.
+    Sleep(#[expect(dead_code, reason = "dropped, it doesn't ring")] Alarm),
 }
 
 struct Worker {
@@ -92,6 +114,10 @@ struct Worker {
     sandbox: Sandbox,
     tasks: HashMap<u64, Task>,
     next_task: u64,
+    /// Turns of timers that came while the script was frozen.
+    held: Vec<u32>,
+    /// Whether [`Job::Spawned`] is on its way.
+    waking: bool,
     kills_in_row: u32,
     frozen: bool,
     retiring: bool,
@@ -116,6 +142,8 @@ impl Worker {
             sandbox,
             tasks: HashMap::new(),
             next_task: 0,
+            held: Vec::new(),
+            waking: false,
             kills_in_row: 0,
             frozen: false,
             retiring: false,
@@ -193,23 +221,64 @@ impl Worker {
                 }
             }
             Job::Resume { task, result } => self.resume(task, result),
+            Job::Timer(id) if self.frozen => self.held.push(id),
+            Job::Timer(id) => self.turn(id),
+            Job::Spawned => self.begin_spawned(),
             Job::Load { saved, slot } => self.run_load(saved, &slot),
             Job::Unload { slot } => {
                 self.frozen = true;
                 let saved = self.unload();
                 slot.answer(Answer::Saved(saved));
             }
-            Job::Thaw => self.frozen = false,
+            Job::Thaw => {
+                self.frozen = false;
+                for id in std::mem::take(&mut self.held) {
+                    self.turn(id);
+                }
+            }
             Job::Retire => {
                 self.frozen = false;
                 self.retiring = true;
+                self.api.timers.borrow_mut().clear();
+                self.api.spawned.borrow_mut().clear();
+                self.tasks.retain(|_, task| !matches!(task.waits, Waits::Sleep(_)));
             }
+        }
+    }
+
+    /// A timer's turn.
+    fn turn(&mut self, id: u32) {
+        if let Some((function, by_bot)) = self.api.turn(id) {
+            self.start(&function, Purpose::Timer(id), by_bot, |lua, _| ().into_lua_multi(lua));
+        }
+    }
+
+    /// What was spawned begins behind what waits already.
+    fn wake_spawned(&mut self) {
+        if self.retiring {
+            self.api.spawned.borrow_mut().clear();
+        } else if !self.waking && !self.api.spawned.borrow().is_empty() {
+            self.waking = true;
+            self.shared.inbox.push_urgent(Job::Spawned);
+        }
+    }
+
+    fn begin_spawned(&mut self) {
+        self.waking = false;
+        let spawned = std::mem::take(&mut *self.api.spawned.borrow_mut());
+        for api::Spawned { function, args, by_bot, spent } in spawned {
+            if spent >= self.handler_budget() {
+                self.shared.report(&ScriptError::of(&self.shared.label, OUT_OF_TIME));
+                continue;
+            }
+            self.start_after(spent, &function, Purpose::Spawned, by_bot, |_, _| Ok(args));
         }
     }
 
     /// A filter's word on a message.
     fn filter(&mut self, id: u32, subject: &Subject) -> FilterAnswer {
-        let spec = self.api.snapshot().handlers.into_iter().find(|spec| spec.id == id);
+        let registered = self.api.snapshot();
+        let spec = registered.handlers.iter().find(|spec| spec.id == id);
         let (Some(function), Some(spec)) = (self.api.function(id), spec) else { return FilterAnswer::Pass };
         if spec.once {
             self.api.forget(id);
@@ -238,12 +307,24 @@ impl Worker {
 
     /// Runs the observers of an event.
     fn event(&mut self, event: &EventData) {
+        let by_bot = match event {
+            EventData::Message(message) if !message.bot => {
+                self.api.person_spoke(&message.chat);
+                false
+            }
+            EventData::Message(_) => true,
+            EventData::Join(member) => member.bot,
+            _ => false,
+        };
         for spec in self.api.snapshot().handlers.iter().filter(|spec| wants(spec, event)) {
             let Some(function) = self.api.function(spec.id) else { continue };
             if spec.once {
                 self.api.forget(spec.id);
             }
-            self.start(&function, Purpose::Observer(spec.event), |lua, api| match event {
+            self.start(&function, Purpose::Observer(spec.event), by_bot, |lua, api| match event {
+                EventData::Join(member) | EventData::Leave(member) => {
+                    api::member_table(lua, member)?.into_lua_multi(lua)
+                }
                 EventData::Message(message) => api::message_table(lua, api, message)?.into_lua_multi(lua),
                 EventData::PeerUp(peer) | EventData::PeerDown(peer) => api::peer_table(lua, peer)?.into_lua_multi(lua),
                 EventData::Gap { chat, missing } => api::gap_args(lua, chat, *missing)?.into_lua_multi(lua),
@@ -280,7 +361,7 @@ impl Worker {
         };
         let actions = Actions::new(context);
         let seen = Rc::clone(&actions);
-        self.start(&run, Purpose::Command { slot, usage, actions }, move |lua, api| {
+        self.start(&run, Purpose::Command { slot, usage, actions }, false, move |lua, api| {
             let ctx = api::context_table(lua, api, &seen)?;
             let args = lua.create_table()?;
             for word in rest.split_whitespace() {
@@ -307,11 +388,12 @@ impl Worker {
 
     /// The `load` observers, with what the generation before saved.
     fn run_load(&mut self, saved: Option<Json>, slot: &Slot) {
-        let handlers = self.api.snapshot().handlers;
-        for spec in handlers.iter().filter(|spec| spec.event == EventKind::Load) {
+        self.api.arm_all();
+        let registered = self.api.snapshot();
+        for spec in registered.handlers.iter().filter(|spec| spec.event == EventKind::Load) {
             let Some(function) = self.api.function(spec.id) else { continue };
             let saved = saved.clone();
-            self.start(&function, Purpose::Load(slot.clone()), move |lua, _| match &saved {
+            self.start(&function, Purpose::Load(slot.clone()), false, move |lua, _| match &saved {
                 Some(saved) => api::to_lua(lua, saved)?.into_lua_multi(lua),
                 None => Value::Nil.into_lua_multi(lua),
             });
@@ -323,15 +405,15 @@ impl Worker {
     /// The `unload` handlers; what the last one returns is saved.
     fn unload(&mut self) -> Result<Option<Json>, ScriptError> {
         let mut saved = None;
-        let handlers = self.api.snapshot().handlers;
-        for spec in handlers.iter().filter(|spec| spec.event == EventKind::Unload) {
+        let registered = self.api.snapshot();
+        for spec in registered.handlers.iter().filter(|spec| spec.event == EventKind::Unload) {
             let Some(function) = self.api.function(spec.id) else { continue };
             let value = self.metered(Mode::Unloading, self.handler_budget(), |_, _| {
                 let value: Value = function.call(())?;
                 if value.is_nil() {
                     return Ok(None);
                 }
-                let json = api::from_lua(&value, 0, &mut 0)
+                let json = api::from_lua(&value)
                     .map_err(|reason| mlua::Error::runtime(format!("what \"unload\" returned: {reason}")))?;
                 Ok(Some(json))
             })?;
@@ -345,6 +427,19 @@ impl Worker {
         &mut self,
         function: &Function,
         purpose: Purpose,
+        by_bot: bool,
+        args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
+    ) {
+        self.start_after(Duration::ZERO, function, purpose, by_bot, args);
+    }
+
+    /// The same, when so much of its budget is used up.
+    fn start_after(
+        &mut self,
+        spent: Duration,
+        function: &Function,
+        purpose: Purpose,
+        by_bot: bool,
         args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
     ) {
         if self.tasks.len() >= TASKS_MAX {
@@ -355,12 +450,16 @@ impl Worker {
             Ok(thread) => thread,
             Err(error) => return self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
         };
-        self.step(Task { thread, spent: Duration::ZERO, purpose }, args);
+        self.step(Task { thread, spent, purpose, by_bot, waits: Waits::Node }, args);
     }
 
     /// The node has answered a waiting call.
     fn resume(&mut self, id: u64, result: OpResult) {
         let Some(task) = self.tasks.remove(&id) else { return };
+        if matches!(task.waits, Waits::Web) {
+            self.api.requests.set(self.api.requests.get().saturating_sub(1));
+        }
+        let task = Task { waits: Waits::Node, ..task };
         self.step(task, move |lua, api| {
             let value = match result {
                 OpResult::Sent(id) => Value::String(lua.create_string(id.to_string())?),
@@ -372,6 +471,16 @@ impl Worker {
                     Value::Table(list)
                 }
                 OpResult::Report(report) => Value::Table(api::report_table(lua, &report)?),
+                OpResult::Members(members) => {
+                    let list = lua.create_table_with_capacity(members.len(), 0)?;
+                    for member in &members {
+                        list.raw_push(api::member_table(lua, member)?)?;
+                    }
+                    Value::Table(list)
+                }
+                OpResult::Fetched(response) => Value::Table(api::response_table(lua, api, &response)?),
+                OpResult::Reloaded(loaded, failed) => return (true, loaded, failed).into_lua_multi(lua),
+                OpResult::Slept => return true.into_lua_multi(lua),
                 OpResult::Failed(reason) => return (true, Value::Nil, reason).into_lua_multi(lua),
             };
             (true, value).into_lua_multi(lua)
@@ -381,13 +490,19 @@ impl Worker {
     /// Runs a handler until it ends or waits for the node.
     fn step(&mut self, mut task: Task, args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>) {
         let budget = self.handler_budget().saturating_sub(task.spent);
+        self.api.by_bot.set(task.by_bot);
+        let spawned_before = self.api.spawned.borrow().len();
         let thread = task.thread.clone();
         let (result, spent) = self.timed(Mode::Task, budget, |lua, api| {
             let args = args(lua, api)?;
             let values: MultiValue = thread.resume(args)?;
             Ok((values, thread.is_resumable()))
         });
+        self.api.by_bot.set(false);
         task.spent += spent;
+        for spawned in self.api.spawned.borrow_mut().iter_mut().skip(spawned_before) {
+            spawned.spent = task.spent;
+        }
         match result {
             Ok((values, false)) => self.finish(task.purpose, &values),
             Ok((values, true)) => {
@@ -406,35 +521,50 @@ impl Worker {
         self.api.pending.borrow_mut().take();
     }
 
-    /// Hands a request to the node; its answer comes back as a job.
-    fn submit(&mut self, op: Op, task: Task) {
+    /// Hands a request to who answers it; the answer comes back as a job.
+    fn submit(&mut self, op: Op, mut task: Task) {
         self.next_task += 1;
         let id = self.next_task;
-        self.tasks.insert(id, task);
         let shared = Arc::clone(&self.shared);
         let Some((handle, runtime)) = self.shared.link.node() else {
+            self.tasks.insert(id, task);
             let result = OpResult::Failed("the node has not started".to_owned());
             return shared.inbox.push_urgent(Job::Resume { task: id, result });
         };
-        let handle = handle.clone();
-        runtime.spawn(async move {
-            let result = match op {
-                Op::Send { chat, text, reply_to } => {
-                    let options = SendOptions { reply_to, script: Some(Arc::clone(&shared.name)) };
-                    handle.send(&chat, &text, options).await.map(OpResult::Sent)
+        if let Op::Sleep(time) = op {
+            // A version that was replaced ends with its sleepers.
+            if self.retiring {
+                return;
+            }
+            let sleeper = Arc::downgrade(&shared);
+            let ring = move || {
+                if let Some(shared) = sleeper.upgrade() {
+                    shared.inbox.push_urgent(Job::Resume { task: id, result: OpResult::Slept });
                 }
-                Op::History { chat, query } => handle.history(&chat, query).await.map(OpResult::Messages),
-                Op::LoadHistory { chat } => handle.load_history(&chat).await.map(OpResult::Report),
             };
-            let result = result.unwrap_or_else(|error| OpResult::Failed(error.to_string()));
+            task.waits = Waits::Sleep(Alarm::set(&runtime, time, ring));
+            self.tasks.insert(id, task);
+            return;
+        }
+        if matches!(op, Op::Fetch(_)) {
+            task.waits = Waits::Web;
+            self.api.requests.set(self.api.requests.get() + 1);
+        }
+        self.tasks.insert(id, task);
+        runtime.spawn(async move {
+            let result = op::run(op, &handle, &shared).await.unwrap_or_else(OpResult::Failed);
             shared.inbox.push_urgent(Job::Resume { task: id, result });
         });
     }
 
     fn finish(&mut self, purpose: Purpose, values: &MultiValue) {
-        if let Purpose::Command { slot, usage, actions } = purpose {
-            actions.borrow_mut().take();
-            slot.answer(Answer::Command(command_result(values, usage)));
+        match purpose {
+            Purpose::Command { slot, usage, actions } => {
+                actions.borrow_mut().take();
+                slot.answer(Answer::Command(command_result(values, usage)));
+            }
+            Purpose::Timer(id) => self.api.turn_ended(id),
+            Purpose::Observer(_) | Purpose::Load(_) | Purpose::Spawned => {}
         }
     }
 
@@ -445,6 +575,11 @@ impl Worker {
                     ScriptError { reason: format!("{} (in {:?})", error.reason, event.name()), ..error.clone() };
                 self.shared.report(&error);
             }
+            Purpose::Timer(id) => {
+                self.api.turn_ended(id);
+                self.shared.report(&ScriptError { reason: format!("{} (in a timer)", error.reason), ..error.clone() });
+            }
+            Purpose::Spawned => self.shared.report(error),
             Purpose::Load(slot) => slot.answer(Answer::Loaded(Err(error.clone()))),
             Purpose::Command { slot, actions, .. } => {
                 actions.borrow_mut().take();

@@ -38,6 +38,16 @@ const LAYERS: &[Layer] = &[
             "api::LinkId",
             "api::Millis",
             "api::BoxFuture",
+            // What a script is granted and may use: plain data.
+            "config::ScriptConfig",
+            "config::ScriptLimits",
+            // What scripts keep: the host fills the stores that it is handed, and opens none of its own.
+            "api::Store",
+            "api::StoreFactory",
+            "api::STORE_KEY_MAX_BYTES",
+            "api::Result",
+            "api::Error",
+            "api::ErrorKind",
         ],
         never: &["redb", "snow", "chacha20poly1305", "rustyline", "clap"],
     },

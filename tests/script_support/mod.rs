@@ -12,7 +12,7 @@ use rumormill::node::{
     NodeApi, NodeError, NoticeLevel, PeerInfo, Person, UiAction,
 };
 use rumormill::room::PersonId;
-use rumormill::script::{Host, HostConfig, Pace, ScriptConfig};
+use rumormill::script::{Host, HostConfig, Outside, Pace, ScriptConfig, ScriptStatus, Web, WebRequest, WebResponse};
 use tempfile::TempDir;
 use tokio::sync::{broadcast, mpsc};
 
@@ -54,7 +54,10 @@ impl NodeApi for FakeNode {
     fn history<'a>(&'a self, chat: &'a str, query: HistoryQuery) -> BoxFuture<'a, Result<Vec<Message>, NodeError>> {
         Box::pin(async move {
             let all = self.history.lock().unwrap();
-            let of_chat: Vec<_> = all.iter().filter(|m| *m.chat == *chat).cloned().collect();
+            let mut of_chat: Vec<_> = all.iter().filter(|m| *m.chat == *chat).cloned().collect();
+            if let Some(before) = query.before {
+                of_chat.truncate(of_chat.iter().position(|m| m.id == before).unwrap());
+            }
             Ok(of_chat[of_chat.len().saturating_sub(query.limit)..].to_vec())
         })
     }
@@ -108,13 +111,14 @@ pub struct Bench {
     pub handle: Handle,
     pub notices: mpsc::UnboundedReceiver<(NoticeLevel, String, String)>,
     pub sent: mpsc::UnboundedReceiver<Draft>,
+    pub web: Arc<FakeWeb>,
 }
 
 /// Grants everything in every chat.
 pub fn all() -> ScriptConfig {
     ScriptConfig {
         rooms: vec!["*".into()],
-        allow: ["send", "filter", "ui", "history"].map(String::from).into(),
+        allow: ["send", "filter", "ui", "store", "history"].map(String::from).into(),
         ..ScriptConfig::default()
     }
 }
@@ -168,7 +172,7 @@ impl Bench {
         });
         let handle = Handle::new(node.clone(), host.clone());
         host.attach(handle.clone());
-        Self { dir, host, node, handle, notices, sent }
+        Self { dir, host, node, handle, notices, sent, web: Arc::default() }
     }
 
     /// Something happens at the node.
@@ -246,5 +250,88 @@ pub fn failure(result: CommandResult) -> String {
 impl Drop for Bench {
     fn drop(&mut self) {
         self.host.stop();
+    }
+}
+
+/// When virtual time begins, in milliseconds since the Unix epoch: 2026-03-28 00:00 UTC.
+const CLOCK_START_MS: u64 = 1_774_656_000_000;
+
+/// A web that has the answers that it is given.
+#[derive(Default)]
+pub struct FakeWeb {
+    answers: Mutex<BTreeMap<String, Result<WebResponse, String>>>,
+    asked: Mutex<Vec<WebRequest>>,
+}
+
+impl FakeWeb {
+    /// What it answers there.
+    pub fn answer(&self, url: &str, answer: Result<WebResponse, String>) {
+        self.answers.lock().unwrap().insert(url.to_owned(), answer);
+    }
+
+    /// What it was asked.
+    pub fn asked(&self) -> Vec<WebRequest> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+impl Web for FakeWeb {
+    fn fetch(&self, request: WebRequest) -> BoxFuture<'static, Result<WebResponse, String>> {
+        let answer = self.answers.lock().unwrap().get(&request.url).cloned();
+        self.asked.lock().unwrap().push(request);
+        Box::pin(async move { answer.unwrap_or_else(|| Err("there is no answer".to_owned())) })
+    }
+}
+
+/// A web that has its answers, and stores that outlive the host.
+pub fn outside() -> (Outside, Arc<FakeWeb>) {
+    let web = Arc::new(FakeWeb::default());
+    let stores = rumormill::plugins::compiled_in().store("memory", BTreeMap::new()).unwrap();
+    (Outside { web: web.clone(), stores }, web)
+}
+
+/// Tokio's paused time, readable on every thread.
+#[derive(Debug)]
+struct PausedClock {
+    runtime: tokio::runtime::Handle,
+    start: tokio::time::Instant,
+}
+
+impl rumormill::node::Clock for PausedClock {
+    fn now(&self) -> rumormill::proto::Now {
+        let _entered = self.runtime.enter();
+        let mono = u64::try_from(self.start.elapsed().as_millis()).unwrap();
+        rumormill::proto::Now { mono, unix: CLOCK_START_MS + mono }
+    }
+}
+
+impl Bench {
+    /// In virtual time (a paused current-thread runtime), each script granted everything and two web servers.
+    pub fn timed(files: &[(&str, &str)]) -> Self {
+        let name = |file: &str| file.rsplit('/').next().unwrap().trim_end_matches(".lua").to_owned();
+        let mut granted = all();
+        granted.allow.extend(["http:example.org".to_owned(), "http:api.example.org".to_owned()]);
+        let scripts = files.iter().map(|(file, _)| (name(file), granted.clone())).collect();
+        let (outside, web) = outside();
+        let clock = PausedClock { runtime: tokio::runtime::Handle::current(), start: tokio::time::Instant::now() };
+        let clock: Arc<dyn rumormill::node::Clock> = Arc::new(clock);
+        let mut bench = Self::with(files, HostConfig { scripts, outside, clock: Some(clock), ..HostConfig::default() });
+        bench.web = web;
+        bench
+    }
+
+    /// Lets virtual time pass, and with it everything that happens until then.
+    pub async fn pass(&self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    /// What was published since it was last asked.
+    pub fn texts(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.sent.try_recv().ok()).map(|draft| draft.text).collect()
+    }
+
+    /// How a script fares.
+    pub fn status(&self, name: &str) -> ScriptStatus {
+        self.host.status().into_iter().find(|script| script.name == name).unwrap()
     }
 }

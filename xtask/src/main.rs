@@ -25,6 +25,7 @@ Commands:
                              hour and more; ARGS as `bench-peers --help` lists them)
   bench-peers-quick          16 nodes, 256 B, 2 rounds: under 3 minutes once built, writes no file
   churn [--runs N] [ARGS…]   nodes stop and start, links are cut: is every acknowledged message everywhere in the end?
+  lua-api                    writes the reference in lua/README.md and lua/types/ anew, from the table of the API
   fuzz-smoke [--runs N]      each decoder on N mutated inputs, on the stable toolchain, the same ones every time
   fuzz TARGET [--runs N]     one decoder under libFuzzer; needs the nightly toolchain
   help                       this text
@@ -58,13 +59,16 @@ fn main() -> ExitCode {
         ("bench-peers", _) => bench_peers::compare(&cargo, &args),
         ("bench-peers-quick", []) => bench_peers::quick(&cargo),
         ("churn", _) => bench_peers::churn(&cargo, &args),
+        ("lua-api", []) => {
+            run::finish(cargo.command(["test", "--test", "script_reference"]).env("RUMORMILL_WRITE", "1"))
+        }
         ("fuzz-smoke", []) => fuzz::smoke(&cargo, runs),
         ("fuzz", [target]) => fuzz::libfuzzer(&cargo, target, runs),
         ("help" | "-h" | "--help", []) => {
             print!("{USAGE}");
             Ok(())
         }
-        ("check" | "deny" | "bench-peers-quick" | "fuzz-smoke" | "fuzz" | "help", _) => {
+        ("check" | "deny" | "lua-api" | "bench-peers-quick" | "fuzz-smoke" | "fuzz" | "help", _) => {
             return usage(&format!("unexpected arguments of {command}: {}", args.join(" ")));
         }
         _ => return usage(&format!("there is no command '{command}'")),

@@ -11,6 +11,7 @@
 //! | [`dedup`] | [`Dedup`]: has this envelope been here? |
 //! | [`cipher`] | [`CipherSuite`], [`RoomCipher`]: sealing and opening with a room's key |
 //! | [`history`] | [`History`]: the two shelves of envelopes that a node keeps |
+//! | [`store`] | [`Store`]: values that a script keeps over restarts |
 //! | [`transport`] | [`Transport`], [`Links`], [`LinkSink`]: links to other nodes |
 //! | [`queue`] | [`SendQueue`]: the bounded queue of a link, for transports to build on |
 //! | [`registry`] | [`Registry`]: backends by name |
@@ -23,6 +24,7 @@ pub mod history;
 pub mod ids;
 pub mod queue;
 pub mod registry;
+pub mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 pub mod transport;
@@ -38,6 +40,7 @@ pub use history::{
 pub use ids::{ExpiryHour, LinkId, Millis, MsgId, PeerAddr, RoomTag, SourceGroup};
 pub use queue::SendQueue;
 pub use registry::{Options, Registry};
+pub use store::{STORE_KEY_MAX_BYTES, Store, StoreFactory};
 pub use transport::{
     BoxFuture, Direction, DownReason, Frame, LinkEvent, LinkInfo, LinkSecret, LinkSink, Links, SendError, Transport,
     TransportConfig,

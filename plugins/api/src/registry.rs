@@ -8,6 +8,7 @@ use crate::cipher::CipherSuite;
 use crate::dedup::{Dedup, DedupConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::history::{History, HistoryConfig};
+use crate::store::StoreFactory;
 use crate::transport::{Transport, TransportConfig};
 
 /// A backend's own settings, as the config's `[options.NAME]` gives them.
@@ -50,6 +51,7 @@ pub struct Registry {
     dedups: Kind<DedupConfig, Box<dyn Dedup>>,
     ciphers: Kind<(), Arc<dyn CipherSuite>>,
     histories: Kind<HistoryConfig, Box<dyn History>>,
+    stores: Kind<Options, StoreFactory>,
 }
 
 impl Default for Registry {
@@ -59,6 +61,7 @@ impl Default for Registry {
             dedups: Kind::new("dedup"),
             ciphers: Kind::new("cipher"),
             histories: Kind::new("history"),
+            stores: Kind::new("store"),
         }
     }
 }
@@ -70,6 +73,7 @@ impl fmt::Debug for Registry {
             .field("dedups", &self.dedups.names())
             .field("ciphers", &self.ciphers.names())
             .field("histories", &self.histories.names())
+            .field("stores", &self.stores.names())
             .finish()
     }
 }
@@ -103,4 +107,5 @@ impl Registry {
     kind!(dedups, add_dedup, dedup, dedup_names, DedupConfig, Box<dyn Dedup>, "dedup");
     kind!(ciphers, add_cipher, cipher, cipher_names, (), Arc<dyn CipherSuite>, "cipher");
     kind!(histories, add_history, history, history_names, HistoryConfig, Box<dyn History>, "history");
+    kind!(stores, add_store, store, store_names, Options, StoreFactory, "store");
 }

@@ -25,42 +25,60 @@ impl From<String> for Refusal {
     }
 }
 
-/// What a function was called with.
-pub(super) struct Args {
-    pub(super) values: MultiValue,
+/// What a function was called with. The table's checks have passed: what is read here is there.
+pub(super) struct Args<'a> {
+    pub(super) values: &'a MultiValue,
 }
 
-impl Args {
+impl Args<'_> {
     /// The argument at a position, from 0.
     pub(super) fn value(&self, at: usize) -> Value {
         self.values.get(at).cloned().unwrap_or(Value::Nil)
     }
 
-    /// A string (a number is none, so that a mix-up shows).
-    pub(super) fn string(&self, at: usize, what: &str) -> Result<String, Refusal> {
-        string(&self.value(at), what)
+    /// A string.
+    pub(super) fn string(&self, at: usize) -> Result<String, Refusal> {
+        string(&self.value(at), &place(at))
+    }
+
+    /// A string, if it is there.
+    pub(super) fn opt_string(&self, at: usize) -> Result<Option<String>, Refusal> {
+        if self.value(at).is_nil() { Ok(None) } else { self.string(at).map(Some) }
+    }
+
+    /// A number.
+    pub(super) fn number(&self, at: usize) -> Result<f64, Refusal> {
+        number(&self.value(at), &place(at))
     }
 
     /// A function.
-    pub(super) fn function(&self, at: usize, what: &str) -> Result<Function, Refusal> {
+    pub(super) fn function(&self, at: usize) -> Result<Function, Refusal> {
         match self.value(at) {
             Value::Function(function) => Ok(function),
-            other => Err(wrong(what, "a function", &other)),
+            other => Err(wrong(&place(at), "a function", &other)),
         }
     }
 
-    /// A table.
-    pub(super) fn table(&self, at: usize, what: &str) -> Result<Fields, Refusal> {
+    /// A table, or nothing.
+    pub(super) fn fields(&self, at: usize) -> Result<Fields, Refusal> {
         match self.value(at) {
+            Value::Nil => Ok(Fields { table: None }),
             Value::Table(table) => Ok(Fields { table: Some(table) }),
-            other => Err(wrong(what, "a table", &other)),
+            other => Err(wrong(&place(at), "a table", &other)),
         }
     }
 
-    /// A table of options, or nothing.
-    pub(super) fn options(&self, at: usize, what: &str) -> Result<Fields, Refusal> {
-        if self.value(at).is_nil() { Ok(Fields { table: None }) } else { self.table(at, what) }
+    /// The object that a method was called on.
+    pub(super) fn own(&self) -> Result<Table, Refusal> {
+        match self.value(0) {
+            Value::Table(table) => Ok(table),
+            other => Err(wrong("self", "an object", &other)),
+        }
     }
+}
+
+fn place(at: usize) -> String {
+    format!("argument {}", at + 1)
 }
 
 /// A table whose fields have names.
@@ -69,24 +87,6 @@ pub(super) struct Fields {
 }
 
 impl Fields {
-    /// Refuses fields with other names.
-    pub(super) fn only(&self, valid: &[&str]) -> Result<(), Refusal> {
-        let Some(table) = &self.table else { return Ok(()) };
-        for pair in table.pairs::<Value, Value>() {
-            let (key, _) = pair?;
-            let known = matches!(&key, Value::String(name) if valid.iter().any(|v| name.as_bytes() == v.as_bytes()));
-            if !known {
-                let shown = match &key {
-                    Value::String(name) => name.to_string_lossy(),
-                    other => format!("[{}]", type_name(other)),
-                };
-                let shown: String = shown.chars().take(40).collect();
-                return Err(Refusal::Say(format!("there is no field {shown:?}; valid: {}", valid.join(", "))));
-            }
-        }
-        Ok(())
-    }
-
     /// A field.
     pub(super) fn value(&self, name: &str) -> Result<Value, Refusal> {
         Ok(match &self.table {

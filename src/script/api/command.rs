@@ -7,7 +7,7 @@ use std::time::Instant;
 use mlua::{Function, Lua, Table, Value};
 
 use super::args::{strings, wrong};
-use super::{Api, COMMANDS_MAX, Kind, Refusal, define};
+use super::{Api, COMMANDS_MAX, Refusal, define};
 use crate::node::Place;
 use crate::script::convert::clean_line;
 use crate::script::shared::{CommandSpec, Complete, Words};
@@ -20,37 +20,26 @@ pub(super) const COMMAND_TEXT_MAX_BYTES: usize = 256;
 pub(super) const COMMAND_WORDS_MAX: usize = 64;
 /// Most words that a completion function offers.
 pub(super) const COMPLETIONS_MAX: usize = 1_000;
-/// Longest cool-down, in seconds.
-pub(super) const COOLDOWN_MAX_S: f64 = 86_400.0;
 
 /// What the thread keeps of a command.
 pub(in crate::script) struct Command {
     pub(in crate::script) run: Function,
     /// In seconds.
     pub(in crate::script) cooldown: f64,
+    /// When it last ran, by the clock that scripts see.
     pub(in crate::script) last: Cell<Option<Instant>>,
 }
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
-    let register = define(lua, api, "rumor.command", Kind::Now, |_, api, args| {
-        let name = command_name(&args.string(0, "the name")?)?;
-        let fields = args.table(1, "the second argument")?;
-        fields.only(&["params", "desc", "aliases", "complete", "where", "cooldown", "run"])?;
+    let register = define(lua, api, "rumor.command", |_, api, args| {
+        let name = command_name(&args.string(0)?)?;
+        let fields = args.fields(1)?;
         let params = fields.opt_string("params")?.unwrap_or_default();
         let desc = fields.opt_string("desc")?.unwrap_or_default();
         let aliases = fields.strings("aliases", COMMAND_WORDS_MAX)?;
         let aliases = aliases.iter().map(|alias| command_name(alias)).collect::<Result<Vec<_>, _>>()?;
-        let place = match fields.opt_string("where")?.as_deref() {
-            None | Some("menu") => Place::Menu,
-            Some("chat") => Place::Chat,
-            Some(other) => {
-                return Err(Refusal::Say(format!("where must be \"menu\" or \"chat\", got {:?}", short(other))));
-            }
-        };
+        let place = if fields.opt_string("where")?.as_deref() == Some("chat") { Place::Chat } else { Place::Menu };
         let cooldown = fields.opt_number("cooldown")?.unwrap_or(0.0);
-        if !(0.0..=COOLDOWN_MAX_S).contains(&cooldown) {
-            return Err(Refusal::Say(format!("cooldown must be between 0 and {COOLDOWN_MAX_S} seconds")));
-        }
         let run = match fields.value("run")? {
             Value::Function(run) => run,
             other => return Err(wrong("run", "a function", &other)),
@@ -78,7 +67,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
     })?;
     rumor.raw_set("command", register)?;
 
-    let list = define(lua, api, "rumor.commands", Kind::Now, |lua, api, _| {
+    let list = define(lua, api, "rumor.commands", |lua, api, _| {
         let core = api.shared.link.core.get().and_then(std::sync::Weak::upgrade);
         let list = lua.create_table()?;
         for info in core.map(|core| core.list()).unwrap_or_default() {
@@ -139,9 +128,11 @@ fn words(value: &Value) -> Result<Words, Refusal> {
         [one] if one == "%(chats)" => Ok(Words::Chats),
         [one] if one == "%(peers)" => Ok(Words::Peers),
         [one] if one == "%(commands)" => Ok(Words::Commands),
-        [one] if one.starts_with("%(") => {
-            Err(Refusal::Say(format!("complete: there is no {:?}; valid: %(chats), %(peers), %(commands)", short(one))))
-        }
+        [one] if one == "%(scripts)" => Ok(Words::Scripts),
+        [one] if one.starts_with("%(") => Err(Refusal::Say(format!(
+            "complete: there is no {:?}; valid: %(chats), %(peers), %(commands), %(scripts)",
+            short(one)
+        ))),
         _ => Ok(Words::Fixed(fixed.iter().map(|word| clean_line(word, COMMAND_TEXT_MAX_BYTES)).collect())),
     }
 }

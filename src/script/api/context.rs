@@ -9,7 +9,7 @@ use mlua::{Lua, Table, Value};
 use super::args::{strings, wrong};
 use super::chat::request_send;
 use super::message::message_of;
-use super::{Api, Kind, Refusal, define};
+use super::{Api, Refusal, define};
 use crate::node::{CommandContext, UiAction};
 use crate::script::convert::{clean_line, clean_text};
 
@@ -112,19 +112,19 @@ pub(in crate::script) fn context_table(
     ctx.raw_set("chat", chat.as_deref())?;
 
     let out = Rc::clone(actions);
-    let print = define(lua, api, "ctx:print", Kind::Now, move |_, _, args| {
+    let print = define(lua, api, "ctx:print", move |_, _, args| {
         let used = Actions::used(&out)?;
         // One byte more than allowed is enough to refuse it.
-        let text = clean_text(&args.string(1, "the text")?, PRINT_MAX_BYTES + 1);
+        let text = clean_text(&args.string(1)?, PRINT_MAX_BYTES + 1);
         let used = used.print(&text)?;
         Actions::push(&out, UiAction::Print(text), used)
     })?;
     ctx.raw_set("print", print)?;
 
     let open = chat.clone();
-    let reply = define(lua, api, "ctx:reply", Kind::Waits, move |_, api, args| {
+    let reply = define(lua, api, "ctx:reply", move |_, api, args| {
         let Some(chat) = &open else { return Err(Refusal::Say(nowhere(hidden, &api.shared.name))) };
-        request_send(api, chat.to_string(), args.string(1, "the text")?, None)
+        request_send(api, chat.to_string(), args.string(1)?, None)
     })?;
     ctx.raw_set("reply", reply)?;
     ctx.raw_set("ui", ui_table(lua, api, actions)?)?;
@@ -145,23 +145,19 @@ fn nowhere(hidden: bool, script: &str) -> String {
 fn ui_table(lua: &Lua, api: &Rc<Api>, actions: &Rc<RefCell<Option<Actions>>>) -> mlua::Result<Table> {
     let ui = lua.create_table()?;
     let out = Rc::clone(actions);
-    let open = define(lua, api, "ctx.ui:open", Kind::Now, move |_, api, args| {
-        api.need("ui")?;
-        let chat = args.string(1, "the chat")?;
+    let open = define(lua, api, "ctx.ui:open", move |_, api, args| {
+        let chat = args.string(1)?;
         api.shared.grants.need_room(&chat)?;
         Actions::push(&out, UiAction::Open(chat.into()), Actions::used(&out)?)
     })?;
     ui.raw_set("open", open)?;
     let out = Rc::clone(actions);
-    let quit = define(lua, api, "ctx.ui:quit", Kind::Now, move |_, api, _| {
-        api.need("ui")?;
-        Actions::push(&out, UiAction::Quit, Actions::used(&out)?)
-    })?;
+    let quit =
+        define(lua, api, "ctx.ui:quit", move |_, _, _| Actions::push(&out, UiAction::Quit, Actions::used(&out)?))?;
     ui.raw_set("quit", quit)?;
     let out = Rc::clone(actions);
-    let history = define(lua, api, "ctx.ui:history", Kind::Now, move |_, api, args| {
-        api.need("ui")?;
-        let chat = args.string(1, "the chat")?;
+    let history = define(lua, api, "ctx.ui:history", move |_, api, args| {
+        let chat = args.string(1)?;
         api.shared.grants.need_room(&chat)?;
         let Value::Table(list) = args.value(2) else {
             return Err(wrong("messages", "a list of messages", &args.value(2)));

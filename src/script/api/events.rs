@@ -4,33 +4,30 @@ use std::rc::Rc;
 
 use mlua::{Lua, Table};
 
-use super::{Api, HANDLERS_MAX, Kind, Refusal, define};
+use super::table::EVENTS;
+use super::{Api, HANDLERS_MAX, Refusal, define};
 use crate::script::convert::clean_line;
 use crate::script::shared::{EventKind, HandlerSpec};
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
-    let on = define(lua, api, "rumor.on", Kind::Now, |lua, api, args| {
-        let name = args.string(0, "the event")?;
+    let on = define(lua, api, "rumor.on", |lua, api, args| {
+        let name = args.string(0)?;
         let Some((event, _)) = EventKind::ALL.into_iter().find(|(_, known)| *known == name) else {
             let valid: Vec<_> = EventKind::ALL.iter().map(|(_, name)| *name).collect();
             let name = clean_line(&name, 40);
             return Err(Refusal::Say(format!("there is no event {name:?}; valid: {}", valid.join(", "))));
         };
-        let function = args.function(1, "the handler")?;
-        let options = args.options(2, "the options")?;
-        options.only(&["priority", "chat", "once", "on_error", "synced", "bots"])?;
-        if matches!(event, EventKind::Send | EventKind::Receive) {
-            api.need("filter")?;
+        let function = args.function(1)?;
+        let options = args.fields(2)?;
+        let described = EVENTS.iter().find(|described| described.name == event.name());
+        if let Some(needs) = described.and_then(|described| described.needs) {
+            api.need(needs)?;
         }
         let chat = options.opt_string("chat")?;
         if let Some(chat) = &chat {
             api.shared.grants.need_room(chat)?;
         }
-        let drop_on_error = match options.opt_string("on_error")?.as_deref() {
-            None | Some("pass") => false,
-            Some("drop") => true,
-            Some(_) => return Err(Refusal::Say("on_error must be \"pass\" or \"drop\"".to_owned())),
-        };
+        let drop_on_error = options.opt_string("on_error")?.as_deref() == Some("drop");
         if api.snapshot().handlers.len() >= HANDLERS_MAX {
             return Err(Refusal::Say(format!("at most {HANDLERS_MAX} handlers a script")));
         }
@@ -51,7 +48,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
             registered.handlers.sort_by(|a, b| b.priority.total_cmp(&a.priority).then(a.id.cmp(&b.id)));
         });
         let handle = lua.create_table()?;
-        let off = define(lua, api, "handle:off", Kind::Now, move |_, api, _| {
+        let off = define(lua, api, "handle:off", move |_, api, _| {
             api.forget(id);
             Ok(())
         })?;

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Lua, Table, Value};
 
-use super::{Api, Kind, define};
+use super::{Api, define};
 use crate::script::convert::clean_line;
 use crate::script::sandbox::type_name;
 
@@ -19,9 +19,9 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
         (tracing::Level::WARN, "rumor.log.warn"),
         (tracing::Level::ERROR, "rumor.log.error"),
     ] {
-        let function = define(lua, api, name, Kind::Now, move |_, api, args| {
+        let function = define(lua, api, name, move |_, api, args| {
             let mut line = String::new();
-            for value in &args.values {
+            for value in args.values {
                 if line.len() >= LOG_LINE_MAX_BYTES {
                     break;
                 }

@@ -4,12 +4,13 @@ use std::rc::Rc;
 
 use mlua::{Lua, Table, Value};
 
-use super::args::{number, string, wrong};
+use super::args::{number, string};
 use super::chat::{message_id, request_send};
-use super::{Api, Kind, Refusal, define};
+use super::{Api, Refusal, define};
 use crate::node::{Draft, LoadReport, Message, PeerInfo, Person};
 use crate::room::PersonId;
 use crate::script::convert::{clean_line, clean_text};
+use crate::script::job::MemberInfo;
 
 /// Longest text of a message that a script hands to the frontend, in bytes.
 const SHOWN_TEXT_MAX_BYTES: usize = 64 * 1024;
@@ -18,16 +19,14 @@ const SHOWN_NICK_MAX_BYTES: usize = 256;
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>) -> mlua::Result<()> {
     let methods = lua.create_table()?;
-    let reply = define(lua, api, "msg:reply", Kind::Waits, |_, api, args| {
-        let Value::Table(message) = args.value(0) else {
-            return Err(wrong("self (write msg:reply(), with a colon)", "a message", &args.value(0)));
-        };
+    let reply = define(lua, api, "msg:reply", |_, api, args| {
+        let message = args.own()?;
         let chat = string(&message.raw_get("chat")?, "msg.chat")?;
         let reply_to = match message.raw_get("id")? {
             Value::Nil => None,
             id => Some(message_id(&string(&id, "msg.id")?, "msg.id")?),
         };
-        request_send(api, chat, args.string(1, "the text")?, reply_to)
+        request_send(api, chat, args.string(1)?, reply_to)
     })?;
     methods.raw_set("reply", reply)?;
     methods.set_readonly(true);
@@ -61,6 +60,20 @@ pub(in crate::script) fn message_table(lua: &Lua, api: &Api, message: &Message) 
         table.raw_set("reply_to", id.to_string())?;
     }
     table.set_metatable(api.message_meta.borrow().clone())?;
+    Ok(table)
+}
+
+/// Somebody who has spoken, as a script sees them.
+pub(in crate::script) fn member_table(lua: &Lua, member: &MemberInfo) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 7)?;
+    table.raw_set("id", member.person.id.to_string())?;
+    table.raw_set("nick", member.person.nick.as_str())?;
+    table.raw_set("chat", &*member.chat)?;
+    #[allow(clippy::cast_precision_loss)]
+    table.raw_set("last", member.last as f64 / 1_000.0)?;
+    table.raw_set("messages", member.messages)?;
+    table.raw_set("mine", member.mine)?;
+    table.raw_set("bot", member.bot)?;
     Ok(table)
 }
 

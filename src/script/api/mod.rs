@@ -3,31 +3,45 @@
 
 mod args;
 mod chat;
+mod check;
 mod clock;
 mod command;
 mod config;
 mod context;
 mod events;
+mod http;
+mod json;
 mod log;
 mod message;
 mod node;
+mod notify;
 mod script;
+mod scripts;
+mod store;
+pub(super) mod table;
+mod timer;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
 use args::Args;
 pub(super) use args::Refusal;
 pub(super) use command::Command;
-pub(super) use config::{from_lua, to_lua};
 pub(super) use context::{Actions, completion_words, context_table};
-pub(super) use message::{draft_table, gap_args, message_table, peer_table, report_table};
+pub(super) use http::response_table;
+#[cfg(feature = "http")]
+pub(super) use http::{grants, host_of};
+pub(super) use json::{from_lua, to_lua};
+pub(super) use message::{draft_table, gap_args, member_table, message_table, peer_table, report_table};
+pub(super) use timer::{Spawned, Timer};
 
 use super::bucket::Bucket;
+use super::outside::WebRequest;
 use super::sandbox::{Sandbox, location};
 use super::shared::{Registered, Shared};
 use crate::node::HistoryQuery;
@@ -39,6 +53,9 @@ pub(super) const COMMANDS_MAX: usize = 256;
 pub(super) const HANDLERS_MAX: usize = 256;
 /// Log lines that one script may write at once, and a second in the long run.
 const LOG_LINES: (f64, f64) = (200.0, 50.0);
+/// Messages that a script may send to a chat in answer to bots: so many until a person speaks there, and one more every
+/// ten minutes. Two bots that answer each other fall silent.
+const BOT_ANSWERS: (f64, f64) = (5.0, 1.0 / 600.0);
 
 /// What the thread is running now: whether it may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +65,7 @@ pub(super) enum Mode {
     Task,
     Unloading,
     Completing,
+    Updating,
 }
 
 /// What a waiting call wants of the node.
@@ -56,6 +74,10 @@ pub(super) enum Op {
     Send { chat: String, text: String, reply_to: Option<MsgId> },
     History { chat: String, query: HistoryQuery },
     LoadHistory { chat: String },
+    Members { chat: String },
+    Fetch(Box<WebRequest>),
+    Reload(Option<String>),
+    Sleep(Duration),
 }
 
 /// The API's side of one state.
@@ -66,21 +88,36 @@ pub(super) struct Api {
     pub(super) functions: RefCell<HashMap<u32, Function>>,
     pub(super) commands: RefCell<HashMap<u32, Command>>,
     pub(super) declared: RefCell<Option<Vec<String>>>,
-    registered: RefCell<Registered>,
+    registered: RefCell<Arc<Registered>>,
     next_id: Cell<u32>,
     live: Cell<bool>,
     sends: RefCell<HashMap<String, Bucket>>,
+    /// Answers to bots, by chat.
+    bot_answers: RefCell<HashMap<String, Bucket>>,
     logs: RefCell<Bucket>,
+    notices: RefCell<Bucket>,
+    web: RefCell<Bucket>,
+    /// Requests that are under way.
+    pub(super) requests: Cell<usize>,
+    pub(super) timers: RefCell<HashMap<u32, Timer>>,
+    /// Whether timers run: the node is there.
+    armed: Cell<bool>,
+    pub(super) spawned: RefCell<VecDeque<Spawned>>,
+    /// Whether the present call goes back to what a bot said.
+    pub(super) by_bot: Cell<bool>,
     guard: Function,
     blocking: Function,
     message_meta: RefCell<Option<Table>>,
     chat_meta: RefCell<Option<Table>>,
+    timer_meta: RefCell<Option<Table>>,
+    response_meta: RefCell<Option<Table>>,
 }
 
 impl Api {
     /// Installs `rumor` into a state that is still open.
     pub(super) fn install(sandbox: &Sandbox, shared: Arc<Shared>) -> mlua::Result<Rc<Self>> {
         let now = shared.link.time.instant();
+        let bucket = |rate: (f64, f64)| RefCell::new(Bucket::new(rate.0, rate.1, now));
         let api = Rc::new(Self {
             shared,
             mode: Cell::new(Mode::Loading),
@@ -92,11 +129,21 @@ impl Api {
             next_id: Cell::new(1),
             live: Cell::new(false),
             sends: RefCell::default(),
-            logs: RefCell::new(Bucket::new(LOG_LINES.0, LOG_LINES.1, now)),
+            bot_answers: RefCell::default(),
+            logs: bucket(LOG_LINES),
+            notices: bucket(notify::NOTICES),
+            web: bucket(http::REQUESTS),
+            requests: Cell::new(0),
+            timers: RefCell::default(),
+            armed: Cell::new(false),
+            spawned: RefCell::default(),
+            by_bot: Cell::new(false),
             guard: sandbox.guard.clone(),
             blocking: sandbox.blocking.clone(),
             message_meta: RefCell::default(),
             chat_meta: RefCell::default(),
+            timer_meta: RefCell::default(),
+            response_meta: RefCell::default(),
         });
         let lua = &sandbox.lua;
         let rumor = lua.create_table()?;
@@ -109,6 +156,12 @@ impl Api {
         config::install(lua, &api, &rumor)?;
         clock::install(lua, &api)?;
         log::install(lua, &api, &rumor)?;
+        timer::install(lua, &api, &rumor)?;
+        store::install(lua, &api, &rumor)?;
+        http::install(lua, &api, &rumor)?;
+        json::install(lua, &api, &rumor)?;
+        notify::install(lua, &api, &rumor)?;
+        scripts::install(lua, &api, &rumor)?;
         rumor.set_readonly(true);
         lua.globals().raw_set("rumor", rumor)?;
         Ok(api)
@@ -123,7 +176,7 @@ impl Api {
 
     /// Changes what is registered; the host sees it at once when this generation is live.
     fn change<T>(&self, change: impl FnOnce(&mut Registered) -> T) -> T {
-        let result = change(&mut self.registered.borrow_mut());
+        let result = change(Arc::make_mut(&mut self.registered.borrow_mut()));
         if self.live.get() {
             self.publish();
         }
@@ -134,13 +187,13 @@ impl Api {
     pub(super) fn publish(&self) {
         self.live.set(true);
         if self.shared.is_running() {
-            *super::meter::lock(&self.shared.registered) = Arc::new(self.registered.borrow().clone());
+            *super::meter::lock(&self.shared.registered) = self.snapshot();
         }
     }
 
     /// What is registered now.
-    pub(super) fn snapshot(&self) -> Registered {
-        self.registered.borrow().clone()
+    pub(super) fn snapshot(&self) -> Arc<Registered> {
+        Arc::clone(&self.registered.borrow())
     }
 
     /// Forgets a handler.
@@ -157,6 +210,11 @@ impl Api {
     /// Whether a permission is granted and, if the script declares any, declared.
     fn need(&self, permission: &str) -> Result<(), Refusal> {
         self.shared.grants.need(permission)?;
+        self.declares(permission)
+    }
+
+    /// Whether a script that declares permissions declares this one.
+    fn declares(&self, permission: &str) -> Result<(), Refusal> {
         match &*self.declared.borrow() {
             Some(declared) if !declared.iter().any(|name| name == permission) => {
                 Err(Refusal::Say(format!("this needs {permission:?}: add it to `permissions` of rumor.script")))
@@ -173,14 +231,46 @@ impl Api {
             Mode::Loading => "a script must not wait while it loads: do it in a \"load\" observer",
             Mode::Unloading => "\"unload\" must not wait",
             Mode::Completing => "a completion must not wait",
+            Mode::Updating => "the function of store:update must not wait",
         };
         Err(Refusal::Say(place.to_owned()))
+    }
+
+    /// The web servers that it may ask: what it declared of what was granted, or all that was granted.
+    fn web_hosts(&self) -> Vec<String> {
+        let granted = self.shared.grants.web_hosts().map(str::to_owned);
+        match &*self.declared.borrow() {
+            None => granted.collect(),
+            Some(declared) => declared
+                .iter()
+                .filter(|name| self.shared.grants.allows(name))
+                .filter_map(|name| name.strip_prefix("http:").map(str::to_owned))
+                .collect(),
+        }
+    }
+
+    /// A person has spoken in a chat: bots may be answered again.
+    pub(super) fn person_spoke(&self, chat: &str) {
+        if let Some(bucket) = self.bot_answers.borrow_mut().get_mut(chat) {
+            bucket.fill();
+        }
     }
 
     /// Takes a token for a message to a chat.
     fn may_send(&self, chat: &str) -> Result<(), Refusal> {
         let budgets = &self.shared.budgets;
         let now = self.shared.link.time.instant();
+        if self.by_bot.get() {
+            let mut answers = self.bot_answers.borrow_mut();
+            let bucket =
+                answers.entry(chat.to_owned()).or_insert_with(|| Bucket::new(BOT_ANSWERS.0, BOT_ANSWERS.1, now));
+            if !bucket.take(now) {
+                return Err(Refusal::Say(format!(
+                    "too many answers to bots in {chat:?}: at most {} until a person speaks there",
+                    BOT_ANSWERS.0
+                )));
+            }
+        }
         let mut sends = self.sends.borrow_mut();
         let bucket = sends.entry(chat.to_owned()).or_insert_with(|| {
             Bucket::new(f64::from(budgets.send_burst), f64::from(budgets.send_per_minute) / 60.0, now)
@@ -195,26 +285,34 @@ impl Api {
     }
 }
 
-/// Whether a function answers at once or waits for the node.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Now,
-    Waits,
-}
-
-/// Makes an API function named `name` out of `body`.
-fn define<R: IntoLuaMulti>(
+/// Makes the API function that the table describes under `name` out of `body`. Before `body` runs, the arguments were
+/// checked against the table, the present call may wait if the function does, and what it needs is granted. What isn't
+/// granted is not there at all: in its place stands a function that says what to write where.
+fn define<R: IntoLuaMulti + 'static>(
     lua: &Lua,
     api: &Rc<Api>,
     name: &'static str,
-    kind: Kind,
     body: impl Fn(&Lua, &Rc<Api>, &Args) -> Result<R, Refusal> + 'static,
 ) -> mlua::Result<Function> {
+    let described = table::function(name)
+        .ok_or_else(|| mlua::Error::runtime(format!("{name} isn't described in the table of the API")))?;
+    let body = match described.needs.map(|needs| api.shared.grants.need(needs)) {
+        Some(Err(reason)) => Err(reason),
+        _ => Ok(body),
+    };
     let weak = Rc::downgrade(api);
     let inner = lua.create_function(move |lua, values: MultiValue| {
         let Some(api) = weak.upgrade() else { return Err(mlua::Error::runtime("the script has ended")) };
-        let ready = if kind == Kind::Waits { api.may_wait() } else { Ok(()) };
-        match ready.and_then(|()| body(lua, &api, &Args { values })) {
+        let call = || {
+            check::arguments(described, &values)?;
+            if described.waits {
+                api.may_wait()?;
+            }
+            let body = body.as_ref().map_err(|reason| Refusal::Say(reason.clone()))?;
+            described.needs.map_or(Ok(()), |needs| api.declares(needs))?;
+            body(lua, &api, &Args { values: &values })
+        };
+        match call() {
             Ok(results) => {
                 let mut results = results.into_lua_multi(lua)?;
                 results.push_front(Value::Boolean(true));
@@ -224,7 +322,7 @@ fn define<R: IntoLuaMulti>(
             Err(Refusal::Lua(error)) => Err(error),
         }
     })?;
-    if kind == Kind::Waits { api.blocking.call(inner) } else { api.guard.call(inner) }
+    if described.waits { api.blocking.call(inner) } else { api.guard.call(inner) }
 }
 
 /// Where the script called from: ` (bots/x.lua:12)`.

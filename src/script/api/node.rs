@@ -5,10 +5,10 @@ use std::rc::Rc;
 use mlua::{Lua, Table, Value};
 
 use super::message::peer_table;
-use super::{Api, Kind, Refusal, define};
+use super::{Api, caller, define};
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
-    let peers = define(lua, api, "rumor.peers", Kind::Now, |lua, api, _| {
+    let peers = define(lua, api, "rumor.peers", |lua, api, _| {
         let list = lua.create_table()?;
         if let Some((handle, _)) = api.shared.link.node() {
             for peer in handle.peers() {
@@ -20,10 +20,11 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
     rumor.raw_set("peers", peers)?;
 
     // Asked when it is read: scripts load before the node starts.
-    let index = define(lua, api, "rumor.me", Kind::Now, |lua, api, args| {
-        let key = args.string(1, "the field")?;
-        let Some((handle, _)) = api.shared.link.node() else {
-            return Err(Refusal::Say("the node has not started: read it in a handler or a command".to_owned()));
+    let weak = Rc::downgrade(api);
+    let index = lua.create_function(move |lua, (_, key): (Value, String)| {
+        let Some((handle, _)) = weak.upgrade().and_then(|api| api.shared.link.node()) else {
+            let reason = "rumor.me: the node has not started: read it in a handler or a command";
+            return Err(mlua::Error::runtime(format!("{reason}{}", caller(lua))));
         };
         let me = handle.me();
         Ok(match key.as_str() {

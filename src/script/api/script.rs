@@ -4,20 +4,16 @@ use std::rc::Rc;
 
 use mlua::{Lua, Table};
 
-use super::{Api, Kind, Mode, Refusal, define};
+use super::{Api, Mode, Refusal, define};
 use crate::script::config::PERMISSIONS;
 use crate::script::meter::lock;
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
-    let declare = define(lua, api, "rumor.script", Kind::Now, |_, api, args| {
+    let declare = define(lua, api, "rumor.script", |_, api, args| {
         if api.mode.get() != Mode::Loading {
             return Err(Refusal::Say("only while the script loads".to_owned()));
         }
-        let fields = args.table(0, "its argument")?;
-        fields.only(&["name", "version", "description", "permissions"])?;
-        for field in ["name", "version", "description"] {
-            fields.opt_string(field)?;
-        }
+        let fields = args.fields(0)?;
         if fields.value("permissions")?.is_nil() {
             return Ok(());
         }
