@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::addr::{self, HostPort, peer_addr};
-use crate::noise::Session;
+use crate::record::Session;
 use crate::shared::Shared;
 use crate::{handshake, link, socks};
 

@@ -5,7 +5,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::noise::{Handshake, Keys, LENGTH_BYTES, MESSAGE_BYTES, Session};
+use crate::noise::{Handshake, Keys, LENGTH_BYTES, MESSAGE_BYTES};
+use crate::record::Session;
 
 /// Why a handshake came to nothing.
 #[derive(Debug)]

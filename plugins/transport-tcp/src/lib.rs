@@ -3,7 +3,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `addr` | `HOST:PORT`, parsed and resolved |
-//! | `noise` | the wire format: handshake, records, rekeying; no I/O |
+//! | `noise` | the wire format and the handshake; no I/O |
+//! | `record` | the records after it, sealed and opened in place; no I/O |
 //! | `handshake` | the handshake over a stream |
 //! | `buffer` | frames packed into records and writes, reads cut into records |
 //! | `link` | the task of one established link |
@@ -25,6 +26,7 @@ mod handshake;
 mod link;
 mod listen;
 mod noise;
+mod record;
 mod shared;
 mod socks;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::addr::{HostPort, peer_addr};
+use crate::record::Session;
 use crate::shared::Shared;
 use crate::{NAME, handshake, link};
 
@@ -145,7 +146,7 @@ async fn half_open(shared: Arc<Shared>, id: u64, mut stream: TcpStream, remote: 
     }
 }
 
-async fn shake(stream: &mut TcpStream, shared: &Shared) -> Option<crate::noise::Session> {
+async fn shake(stream: &mut TcpStream, shared: &Shared) -> Option<Session> {
     stream.set_nodelay(true).ok()?;
     match handshake::respond(stream, &shared.keys).await {
         Ok(session) => Some(session),

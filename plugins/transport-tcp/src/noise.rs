@@ -1,4 +1,4 @@
-//! The Noise handshake and the records after it, without any I/O.
+//! The Noise handshake and the wire format, without any I/O.
 //!
 //! # Wire format
 //!
@@ -22,14 +22,16 @@
 //! Rekeying starts the count and the age again; the nonce goes on (a `u64`, never used up). Data always follows a rekey
 //! record, so two in a row are a fault, and no peer can make this node do nothing but rekey.
 
-use std::time::Duration;
-
 use rumormill_api::LinkSecret;
-use rumormill_api::transport::{BATCH_MAX_BYTES, FRAME_MAX_BYTES};
 use snow::params::{DHChoice, NoiseParams};
 use snow::resolvers::{CryptoResolver, DefaultResolver, FallbackResolver, RingResolver};
-use snow::{Builder, HandshakeState, TransportState};
+use snow::{Builder, HandshakeState};
 use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::record::{Opener, RekeyRule, Sealer, Session};
+#[cfg(doc)]
+use crate::record::{REKEY_AGE_MS, REKEY_RECORDS};
 
 /// First bytes of the prologue.
 pub(crate) const MAGIC: &[u8] = b"rumormill";
@@ -43,24 +45,6 @@ pub(crate) const TAG_BYTES: usize = 16;
 pub(crate) const LENGTH_BYTES: usize = 2;
 /// Lengths of the handshake's messages, in bytes: `psk, e`; `e, ee, s, es`; `s, se`; each with an empty payload's tag.
 pub(crate) const MESSAGE_BYTES: [usize; 3] = [32 + TAG_BYTES, 32 + 32 + 2 * TAG_BYTES, 32 + 2 * TAG_BYTES];
-/// How many records are sealed under one key.
-pub(crate) const REKEY_RECORDS: u32 = 1 << 16;
-/// How old a key may be when it seals, in milliseconds.
-pub(crate) const REKEY_AGE_MS: u64 = 10 * 60 * 1000;
-
-/// When to replace a key. A parameter for the tests' sake: both ends must have the same number of records.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RekeyRule {
-    pub(crate) records: u32,
-    pub(crate) age: Duration,
-}
-
-impl Default for RekeyRule {
-    fn default() -> Self {
-        Self { records: REKEY_RECORDS, age: Duration::from_millis(REKEY_AGE_MS) }
-    }
-}
-
 /// What a node brings to every handshake.
 pub(crate) struct Keys {
     secret: LinkSecret,
@@ -141,106 +125,27 @@ impl Handshake {
     }
 
     /// The session, after the third message.
-    pub(crate) fn finish(self) -> Result<Session, snow::Error> {
+    pub(crate) fn finish(mut self) -> Result<Session, snow::Error> {
+        if !self.state.is_handshake_finished() {
+            return Err(snow::Error::State(snow::error::StateProblem::HandshakeNotFinished));
+        }
         let mut handshake_hash = [0; 32];
         handshake_hash.copy_from_slice(self.state.get_handshake_hash());
         let peer = self.peer().ok_or(snow::Error::Input)?;
-        let now = Instant::now();
+        // Noise's Split(): the first key is for what the initiator sends.
+        let keys = Zeroizing::new(self.state.dangerously_get_raw_split());
+        let (outgoing, incoming) = if self.state.is_initiator() { (&keys.0, &keys.1) } else { (&keys.1, &keys.0) };
         Ok(Session {
-            noise: self.state.into_transport_mode()?,
             peer,
             handshake_hash,
-            rule: self.rekey,
-            sent: 0,
-            sent_since: now,
-            received: 0,
-            received_empty: false,
+            sealer: Sealer::new(outgoing, self.rekey, Instant::now()),
+            opener: Opener::new(incoming, self.rekey),
         })
     }
-}
 
-/// Why a record wasn't accepted; a fault of the other end.
-pub(crate) type Fault = &'static str;
-
-/// A record shorter than its own tag.
-pub(crate) const FAULT_SHORT: Fault = "a record shorter than its tag";
-/// A forged, altered, replayed, reordered or missing record.
-pub(crate) const FAULT_FORGED: Fault = "a record that doesn't authenticate";
-/// Two rekey records in a row.
-pub(crate) const FAULT_REKEY: Fault = "two rekey records in a row";
-
-/// An established link's keys, both directions.
-pub(crate) struct Session {
-    noise: TransportState,
-    pub(crate) peer: [u8; 32],
-    pub(crate) handshake_hash: [u8; 32],
-    rule: RekeyRule,
-    sent: u32,
-    sent_since: Instant,
-    received: u32,
-    received_empty: bool,
-}
-
-impl Session {
-    /// Room that sealing one record may need in the output, beside the record's own plaintext, in bytes: its length and
-    /// tag, and those of a rekey record before it.
-    pub(crate) const OVERHEAD_BYTES: usize = 2 * (LENGTH_BYTES + TAG_BYTES);
-
-    /// Seals `plain`, 1 to [`BATCH_MAX_BYTES`] bytes, as a frame at the start of `out`, and says how long it became.
-    pub(crate) fn seal(&mut self, plain: &[u8], out: &mut [u8], now: Instant) -> Result<usize, snow::Error> {
-        debug_assert!(!plain.is_empty() && plain.len() <= BATCH_MAX_BYTES);
-        let mut used = 0;
-        if now.saturating_duration_since(self.sent_since) >= self.rule.age {
-            used = self.seal_rekey_record(out, now)?;
-        }
-        used += self.seal_record(plain, &mut out[used..])?;
-        if self.sent >= self.rule.records {
-            self.rekey_outgoing(now);
-        }
-        Ok(used)
-    }
-
-    /// Seals a rekey record, and rekeys.
-    pub(crate) fn seal_rekey_record(&mut self, out: &mut [u8], now: Instant) -> Result<usize, snow::Error> {
-        let used = self.seal_record(&[], out)?;
-        self.rekey_outgoing(now);
-        Ok(used)
-    }
-
-    fn seal_record(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, snow::Error> {
-        let (length, record) = out.split_at_mut(LENGTH_BYTES);
-        let len = self.noise.write_message(plain, record)?;
-        length.copy_from_slice(&(len as u16).to_be_bytes());
-        self.sent += 1;
-        Ok(LENGTH_BYTES + len)
-    }
-
-    fn rekey_outgoing(&mut self, now: Instant) {
-        self.noise.rekey_outgoing();
-        self.sent = 0;
-        self.sent_since = now;
-    }
-
-    /// Opens a record (without its length). `None` is a rekey record.
-    pub(crate) fn open(&mut self, record: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        debug_assert!(record.len() <= FRAME_MAX_BYTES);
-        if record.len() < TAG_BYTES {
-            return Err(FAULT_SHORT);
-        }
-        // As long as the record, tag included: then the cipher opens it in place instead of in a buffer of its own.
-        let mut plain = vec![0; record.len()];
-        let len = self.noise.read_message(record, &mut plain).map_err(|_| FAULT_FORGED)?;
-        let empty = len == 0;
-        if empty && self.received_empty {
-            return Err(FAULT_REKEY);
-        }
-        self.received_empty = empty;
-        self.received += 1;
-        if empty || self.received >= self.rule.records {
-            self.noise.rekey_incoming();
-            self.received = 0;
-        }
-        plain.truncate(len);
-        Ok((!empty).then_some(plain))
+    /// The library's own state, so that tests can hold this crate's records against it.
+    #[cfg(test)]
+    pub(crate) fn finish_with_snow(self) -> Result<snow::TransportState, snow::Error> {
+        self.state.into_transport_mode()
     }
 }
