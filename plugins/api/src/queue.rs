@@ -34,6 +34,33 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn push(&mut self, frame: Frame, max_bytes: usize) -> Result<(), SendError> {
+        self.check(&frame, max_bytes)?;
+        self.add(frame);
+        Ok(())
+    }
+
+    fn check(&mut self, frame: &Frame, max_bytes: usize) -> Result<(), SendError> {
+        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
+            return Err(SendError::Invalid);
+        }
+        if self.closed {
+            return Err(SendError::Gone);
+        }
+        if !self.frames.is_empty() && self.bytes + frame.len() + FRAME_OVERHEAD_BYTES > max_bytes {
+            self.full = true;
+            return Err(SendError::Full);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, frame: Frame) {
+        self.bytes += frame.len() + FRAME_OVERHEAD_BYTES;
+        self.frames.push_back(frame);
+    }
+}
+
 impl SendQueue {
     /// An empty queue for `max_bytes`, each frame counted with [`FRAME_OVERHEAD_BYTES`]. An empty queue takes any valid
     /// frame, so that a small bound never locks a link up.
@@ -49,26 +76,38 @@ impl SendQueue {
     /// [`SendError::Invalid`] for an empty frame and one longer than [`BATCH_MAX_BYTES`], [`SendError::Gone`] once
     /// closed, [`SendError::Full`] when the bound is reached. Nothing was queued then.
     pub fn push(&self, frame: Frame) -> Result<(), SendError> {
-        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
-            return Err(SendError::Invalid);
-        }
-        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
         let mut state = self.lock();
-        if state.closed {
-            return Err(SendError::Gone);
-        }
-        if !state.frames.is_empty() && state.bytes + cost > self.max_bytes {
-            state.full = true;
-            return Err(SendError::Full);
-        }
-        state.bytes += cost;
-        state.frames.push_back(frame);
-        let first = state.frames.len() == 1;
+        let idle = state.frames.is_empty();
+        let pushed = state.push(frame, self.max_bytes);
         drop(state);
-        if first {
+        if idle && pushed.is_ok() {
             self.ready.notify_one();
         }
-        Ok(())
+        pushed
+    }
+
+    /// Queues frames in their order, with one look at the queue and one wake-up of who takes them. Those that were queued
+    /// are taken out of `frames`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`push`](Self::push), about the first frame that wasn't queued.
+    pub fn push_all(&self, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        let mut queued = 0;
+        let mut state = self.lock();
+        let idle = state.frames.is_empty();
+        let result = frames.iter_mut().try_for_each(|frame| {
+            state.check(frame, self.max_bytes)?;
+            state.add(std::mem::take(frame));
+            queued += 1;
+            Ok(())
+        });
+        drop(state);
+        if idle && queued > 0 {
+            self.ready.notify_one();
+        }
+        frames.drain(..queued);
+        result
     }
 
     /// Waits for frames and moves as many into `into` as fit `max_bytes`, at least one. `false` when the queue is closed
@@ -86,6 +125,11 @@ impl SendQueue {
         let mut state = self.lock();
         if state.frames.is_empty() {
             return state.closed.then_some(false);
+        }
+        if state.bytes <= max_bytes {
+            // All of it, as is usual.
+            into.extend(state.frames.drain(..));
+            state.bytes = 0;
         }
         let mut taken = 0;
         while let Some(frame) = state.frames.front() {
@@ -208,6 +252,36 @@ mod tests {
         assert!(queue.take(&mut out, 36).await);
         assert!(!drained().await, "never without a Full");
         assert_eq!(out.len(), 5);
+    }
+
+    #[tokio::test]
+    async fn frames_pushed_together_are_taken_together() {
+        let queue = SendQueue::new(1 << 20);
+        let mut frames: Vec<Frame> = (1..=9_u8).map(|n| vec![n; 10].into()).collect();
+        assert_eq!(queue.push_all(&mut frames), Ok(()));
+        assert!(frames.is_empty());
+        assert_eq!(queue.push_all(&mut frames), Ok(()), "nothing is always taken");
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 1 << 20).await);
+        assert_eq!(out.iter().map(|f| f[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[tokio::test]
+    async fn of_frames_pushed_together_those_before_the_refused_one_are_queued() {
+        let queue = SendQueue::new(2 * (10 + FRAME_OVERHEAD_BYTES));
+        let mut frames: Vec<Frame> = (1..=4_u8).map(|n| vec![n; 10].into()).collect();
+        assert_eq!(queue.push_all(&mut frames), Err(SendError::Full));
+        assert_eq!(frames.iter().map(|f| f[0]).collect::<Vec<_>>(), [3, 4]);
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 1 << 20).await);
+        assert_eq!(out.len(), 2);
+        assert!(timeout(Duration::from_secs(1), queue.drained()).await.is_ok(), "it had been full");
+
+        let mut frames = vec![frame(1), frame(0), frame(1)];
+        assert_eq!(queue.push_all(&mut frames), Err(SendError::Invalid));
+        assert_eq!(frames, [frame(0), frame(1)]);
+        queue.close();
+        assert_eq!(queue.push_all(&mut frames.split_off(1)), Err(SendError::Gone));
     }
 
     #[tokio::test]

@@ -125,7 +125,11 @@ pub enum LinkEvent {
     Listening(PeerAddr),
     /// A link is up; its handshake is complete.
     Up(LinkId, LinkInfo),
-    /// Link messages that came in one frame, concatenated. Never before [`Up`](Self::Up) nor after [`Down`](Self::Down).
+    /// Link messages that came together, whole, concatenated: at most [`BATCH_MAX_BYTES`]. Never before [`Up`](Self::Up)
+    /// nor after [`Down`](Self::Down).
+    ///
+    /// The bytes may be a part of what the transport reads into, which is used again once they are dropped: who keeps a
+    /// message for long copies it.
     Batch(LinkId, Bytes),
     /// A link that had answered [`SendError::Full`] has drained below half of its queue.
     Drained(LinkId),
@@ -212,6 +216,24 @@ pub trait Links: Send + Sync {
     ///
     /// [`SendError`]; then nothing was queued.
     fn try_send(&self, link: LinkId, frame: Frame) -> std::result::Result<(), SendError>;
+
+    /// Queues link messages in their order, as [`try_send`](Self::try_send) does one by one, for the price of one look at
+    /// the link: what a node has for one link goes there together.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] about the first message that wasn't queued. It and those after it stay in `frames`; those before it
+    /// are queued. Without an error `frames` is empty afterwards.
+    fn try_send_all(&self, link: LinkId, frames: &mut Vec<Frame>) -> std::result::Result<(), SendError> {
+        let mut queued = 0;
+        let result = frames.iter().try_for_each(|frame| {
+            self.try_send(link, frame.clone())?;
+            queued += 1;
+            Ok(())
+        });
+        frames.drain(..queued);
+        result
+    }
 
     /// Closes a link after writing what is queued, waiting at most a second for that. [`LinkEvent::Down`] follows.
     fn close(&self, link: LinkId);

@@ -128,6 +128,10 @@ impl Links for MemoryLinks {
         self.0.queue(link).ok_or(SendError::Gone)?.push(frame)
     }
 
+    fn try_send_all(&self, link: LinkId, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        self.0.queue(link).ok_or(SendError::Gone)?.push_all(frames)
+    }
+
     fn close(&self, link: LinkId) {
         if let Some(queue) = self.0.queue(link) {
             queue.close();

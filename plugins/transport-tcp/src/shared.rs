@@ -139,6 +139,10 @@ impl Links for TcpLinks {
         self.shared.queue(link).ok_or(SendError::Gone)?.push(frame)
     }
 
+    fn try_send_all(&self, link: LinkId, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        self.shared.queue(link).ok_or(SendError::Gone)?.push_all(frames)
+    }
+
     fn close(&self, link: LinkId) {
         if let Some(queue) = self.shared.queue(link) {
             queue.close();

@@ -63,6 +63,8 @@ macro_rules! transport_suite {
             frames_from_one_byte_to_the_limit_are_accepted
             an_unknown_link_is_gone
             a_full_queue_says_so_and_then_drains
+            frames_sent_together_arrive_in_order
+            of_frames_sent_together_those_before_the_refused_one_are_queued
             a_node_that_does_not_read_slows_the_sender
             close_flushes_what_was_queued
             down_comes_once_and_last
@@ -367,6 +369,57 @@ pub async fn a_full_queue_says_so_and_then_drains(fixture: &Fixture) {
     a.send(to_b, vec![6]).unwrap();
     assert_eq!(b.read(to_a, 1).await, [6]);
     a.quiet().await;
+}
+
+/// Frames that are sent together arrive as if they had been sent one by one.
+pub async fn frames_sent_together_arrive_in_order(fixture: &Fixture) {
+    let (a, to_b, mut b, to_a) = pair(fixture).await;
+    let (mut sent, mut received) = (0, 0);
+    while sent < 2_000 {
+        let mut frames: Vec<_> = (sent..sent + 1 + sent % 97).map(|n| numbered(n, 8 + n as usize % 700)).collect();
+        sent += frames.len() as u32;
+        a.links().try_send_all(to_b, &mut frames).unwrap();
+        assert!(frames.is_empty());
+    }
+    while received < sent {
+        check_numbered(&b.batch(to_a).await, &mut received);
+    }
+    assert_eq!(a.links().try_send_all(to_b, &mut Vec::new()), Ok(()));
+}
+
+/// Of frames that are sent together, an error names the first that isn't queued: it and what comes after it stay, and what
+/// came before it arrives.
+pub async fn of_frames_sent_together_those_before_the_refused_one_are_queued(fixture: &Fixture) {
+    let (mut a, to_b, mut b, to_a) = pair(fixture).await;
+    for (bad, len) in [(vec![], 0), (vec![9; BATCH_MAX_BYTES + 1], BATCH_MAX_BYTES + 1)] {
+        let mut frames: Vec<Frame> = vec![vec![1].into(), vec![2].into(), bad.into(), vec![3].into()];
+        assert_eq!(a.links().try_send_all(to_b, &mut frames), Err(SendError::Invalid));
+        assert_eq!(frames.iter().map(Frame::len).collect::<Vec<_>>(), [len, 1]);
+        assert_eq!(b.read(to_a, 2).await, [1, 2]);
+    }
+
+    let queue_max_bytes = 64 << 10;
+    let mut c = Node::open(fixture, TransportConfig { queue_max_bytes, ..config(3) }).await;
+    c.dial(&b);
+    let (to_b_full, _) = c.up().await;
+    let (to_c, _) = b.up().await;
+    let total = 1_000;
+    let mut frames: Vec<Frame> = (0..total).map(|n| numbered(n, 1_000)).collect();
+    assert_eq!(c.links().try_send_all(to_b_full, &mut frames), Err(SendError::Full));
+    let queued = total - frames.len() as u32;
+    assert!(queued > 0 && queued as usize * 1_000 <= queue_max_bytes, "{queued} frames of 1,000 bytes were queued");
+    assert_eq!(frames[0], numbered(queued, 1_000));
+    let mut received = 0;
+    while received < queued {
+        check_numbered(&b.batch(to_c).await, &mut received);
+    }
+    c.drained(to_b_full).await;
+
+    a.links().close(to_b);
+    let mut frames = vec![Frame::from(vec![1])];
+    assert_eq!(a.links().try_send_all(to_b, &mut frames), Err(SendError::Gone));
+    assert_eq!(frames.len(), 1);
+    assert_eq!(a.down(to_b).await, DownReason::Closed);
 }
 
 /// While the receiving node doesn't take its events, the sender is soon stopped, instead of anything growing.
