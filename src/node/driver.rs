@@ -2,6 +2,7 @@
 //! answers. One task owns the engine; no lock is held across an await.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,19 +10,25 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use rumormill_api::{Dedup, Direction, ExpiryRange, LinkEvent, LinkId, LinkInfo, Links, PeerAddr, SendError};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::announce::Announcer;
 use super::api::{Event, LoadReport, NoticeLevel, PeerInfo};
 use super::clock::Clock;
+use super::outbox::Outbox;
 use super::shared::Shared;
-use super::vault::{Command, Reply, Standing};
-use crate::proto::{Accepted, Engine, EngineEvent, Input, Now, Output, Scope, Timer};
+use super::vault::{Command, Reply, Standing, ToVault};
+use crate::proto::{Engine, EngineEvent, Input, Now, Output, Scope, Timer};
 
-/// How many link events wait for the driver: past it, transports stop reading.
-pub(crate) const LINK_EVENTS_MAX: usize = 1_024;
+/// How many link events wait for the driver: past it, transports stop reading. Each can be a batch of 64 KiB, and a link
+/// waits with its next one until there is room.
+pub(crate) const LINK_EVENTS_MAX: usize = 64;
 
 /// How many link events one turn takes in before its outputs are carried out.
 const TURN_EVENTS_MAX: usize = 64;
+
+/// After how many turns in a row without a pause the engine's counters are shown all the same.
+const TURNS_PER_COUNT: u32 = 64;
 
 /// How often the driver looks after the store and its own record, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 5_000;
@@ -77,7 +84,7 @@ pub(super) struct Driver {
     pub(super) links: BTreeMap<&'static str, Box<dyn Links>>,
     pub(super) events: mpsc::Receiver<LinkEvent>,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) vault: mpsc::Sender<Command>,
+    pub(super) vault: ToVault,
     pub(super) replies: mpsc::UnboundedReceiver<Reply>,
     pub(super) retry_wanted: Arc<AtomicBool>,
     pub(super) announcer: Announcer,
@@ -86,6 +93,8 @@ pub(super) struct Driver {
     /// The archive's tag of each room that this node can prove, by the room's place in the config.
     pub(super) archives: Vec<Option<rumormill_api::RoomTag>>,
     pub(super) clock: Arc<dyn Clock>,
+    /// The time of this turn.
+    pub(super) now: Now,
     pub(super) shared: Arc<Shared>,
     pub(super) state: DriverState,
 }
@@ -93,6 +102,9 @@ pub(super) struct Driver {
 /// What the driver keeps for itself.
 #[derive(Default)]
 pub(super) struct DriverState {
+    outbox: Outbox,
+    /// Turns since the counters were shown.
+    uncounted: u32,
     timers: BTreeMap<(u64, u64), Timer>,
     timers_set: u64,
     schemes: HashMap<LinkId, &'static str>,
@@ -109,7 +121,7 @@ pub(super) struct DriverState {
 
 /// Why the driver woke up.
 enum Wake {
-    Link(LinkEvent),
+    Links,
     Reply(Reply),
     Request(Request),
     Timers,
@@ -121,26 +133,29 @@ impl Driver {
     pub(super) async fn run(mut self) {
         let mut housekeeping = tokio::time::interval(Duration::from_millis(HOUSEKEEPING_MS));
         housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut events = Vec::with_capacity(TURN_EVENTS_MAX);
+        let mut alarm = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut armed = None;
+        self.now = self.clock.now();
         self.carry_out().await;
         loop {
-            let now = self.clock.now();
-            let due = self.state.timers.keys().next().map(|(at, _)| at.saturating_sub(now.mono));
+            let due = self.state.timers.keys().next().map(|(at, _)| *at);
+            if let Some(at) = due.filter(|_| due != armed) {
+                let wait = at.saturating_sub(self.clock.now().mono);
+                alarm.as_mut().reset(Instant::now() + Duration::from_millis(wait));
+            }
+            armed = due;
             let wake = tokio::select! {
-                Some(event) = self.events.recv() => Wake::Link(event),
+                // Whatever else waits shares this turn's outputs: one write per link for all of it.
+                1.. = self.events.recv_many(&mut events, TURN_EVENTS_MAX) => Wake::Links,
                 Some(reply) = self.replies.recv() => Wake::Reply(reply),
                 Some(request) = self.requests.recv() => Wake::Request(request),
-                () = pause(due) => Wake::Timers,
+                () = &mut alarm, if due.is_some() => Wake::Timers,
                 _ = housekeeping.tick() => Wake::Housekeeping,
             };
+            self.now = self.clock.now();
             match wake {
-                Wake::Link(event) => {
-                    self.link_event(event);
-                    // Whatever else waits shares this turn's outputs: one write per link for all of it.
-                    for _ in 1..TURN_EVENTS_MAX {
-                        let Ok(event) = self.events.try_recv() else { break };
-                        self.link_event(event);
-                    }
-                }
+                Wake::Links => events.drain(..).for_each(|event| self.link_event(event)),
                 Wake::Reply(reply) => {
                     self.reply(reply);
                     while let Ok(reply) = self.replies.try_recv() {
@@ -149,10 +164,14 @@ impl Driver {
                 }
                 Wake::Request(Request::Load { room, chat, reply }) => self.load(room, chat, reply).await,
                 Wake::Request(Request::Stop) => break,
-                Wake::Timers => self.fire_timers(),
+                Wake::Timers => {
+                    armed = None;
+                    self.fire_timers();
+                }
                 Wake::Housekeeping => self.keep_house().await,
             }
             self.carry_out().await;
+            self.show_counters();
             // The request to stop finds no place in a full queue; that there is one is seen here.
             if self.shared.stopping() {
                 break;
@@ -162,8 +181,16 @@ impl Driver {
     }
 
     fn feed(&mut self, input: Input) {
-        let now = self.clock.now();
-        self.engine.handle(input, now);
+        self.engine.handle(input, self.now);
+    }
+
+    /// Shows the engine's counters as they stand, before a pause or after many turns without one.
+    fn show_counters(&mut self) {
+        self.state.uncounted += 1;
+        if self.events.is_empty() || self.state.uncounted >= TURNS_PER_COUNT {
+            self.state.uncounted = 0;
+            self.shared.set_engine_counters(self.engine.counters());
+        }
     }
 
     fn link_event(&mut self, event: LinkEvent) {
@@ -181,6 +208,7 @@ impl Driver {
             LinkEvent::Down(link, reason) => {
                 tracing::debug!(%link, ?reason, "link down");
                 self.state.schemes.remove(&link);
+                self.state.outbox.forget(link);
                 self.feed(Input::LinkDown(link));
                 self.shared.peer_down(link);
             }
@@ -208,7 +236,7 @@ impl Driver {
     }
 
     fn fire_timers(&mut self) {
-        let now = self.clock.now();
+        let now = self.now;
         while let Some(entry) = self.state.timers.first_entry()
             && entry.key().0 <= now.mono
         {
@@ -217,70 +245,89 @@ impl Driver {
         }
     }
 
-    /// Carries out the engine's outputs, relaying first: what is accepted goes to the vault as one command.
+    /// Carries out the engine's outputs, relaying first: every link gets its frames together, then the vault what was
+    /// accepted and asked, in order. Only the vault is waited for, when its queue is full.
     async fn carry_out(&mut self) {
-        let mut accepted: Vec<Accepted> = Vec::new();
         loop {
-            let outputs: Vec<Output> = self.engine.outputs().collect();
-            if outputs.is_empty() {
-                break;
-            }
-            for output in outputs {
+            let mut outputs = std::mem::take(&mut self.state.outbox.outputs);
+            outputs.extend(self.engine.outputs());
+            let done = outputs.is_empty();
+            for output in outputs.drain(..) {
                 match output {
-                    Output::Send(link, frame) => self.send(link, frame),
+                    Output::Send(link, frame) => self.state.outbox.push(link, frame),
                     Output::Dial(addr) => self.dial(&addr),
-                    Output::Close(link) => {
-                        if let Some(links) = self.links_of(link) {
-                            links.close(link);
-                        }
-                    }
-                    Output::Accept(one) => accepted.push(one),
+                    Output::Close(link) => self.close(link),
+                    Output::Accept(one) => self.state.outbox.accepted.push(one),
                     Output::SetTimer(timer, at) => {
                         self.state.timers_set += 1;
                         self.state.timers.insert((at, self.state.timers_set), timer);
                     }
-                    Output::Event(event) => self.engine_event(event, &mut accepted).await,
-                    Output::Ask(id) => self.ask(&mut accepted, Command::Ask(id)).await,
-                    Output::ListIds(session, shelf, range) => {
-                        self.ask(&mut accepted, Command::ListIds(session, shelf, range)).await;
-                    }
-                    Output::Fetch(session, shelf, ids) => {
-                        self.ask(&mut accepted, Command::Fetch(session, shelf, ids)).await;
-                    }
+                    Output::Event(event) => self.engine_event(event).await,
+                    Output::Ask(id) => self.ask(Command::Ask(id)),
+                    Output::ListIds(session, shelf, range) => self.ask(Command::ListIds(session, shelf, range)),
+                    Output::Fetch(session, shelf, ids) => self.ask(Command::Fetch(session, shelf, ids)),
                 }
             }
+            self.state.outbox.give_back(outputs);
+            if done {
+                break;
+            }
+            self.flush();
         }
-        self.hand_over(&mut accepted).await;
-        self.shared.set_engine_counters(self.engine.counters());
-    }
-
-    async fn hand_over(&mut self, accepted: &mut Vec<Accepted>) {
-        if !accepted.is_empty() {
-            let _ = self.vault.send(Command::Accept(std::mem::take(accepted))).await;
-        }
+        self.hand_over().await;
     }
 
     /// A question to the vault comes after what was accepted before it, so that the answer counts that in.
-    async fn ask(&mut self, accepted: &mut Vec<Accepted>, command: Command) {
-        self.hand_over(accepted).await;
-        let _ = self.vault.send(command).await;
+    fn ask(&mut self, command: Command) {
+        let outbox = &mut self.state.outbox;
+        if !outbox.accepted.is_empty() {
+            outbox.commands.push(Command::accept(std::mem::take(&mut outbox.accepted)));
+        }
+        outbox.commands.push(command);
+    }
+
+    /// Hands every link what it is to send.
+    fn flush(&mut self) {
+        let Self { links, shared, engine, state, now, .. } = self;
+        let DriverState { outbox, schemes, .. } = state;
+        outbox.flush(|link, frames| {
+            let Some(links) = schemes.get(&link).and_then(|scheme| links.get(scheme)) else { return };
+            loop {
+                match links.try_send_all(link, frames) {
+                    Ok(()) | Err(SendError::Gone) => return,
+                    Err(SendError::Full) => return engine.handle(Input::LinkFull(link), *now),
+                    Err(SendError::Invalid) => {
+                        shared.count("invalid_frame");
+                        tracing::error!(%link, "the engine made a frame that the transport refuses");
+                        frames.remove(0);
+                    }
+                }
+            }
+        });
+    }
+
+    fn close(&mut self, link: LinkId) {
+        let mut last_words = self.state.outbox.take(link);
+        if let Some(links) = self.links_of(link) {
+            // A link that can't take them is closed without.
+            let _ = links.try_send_all(link, &mut last_words);
+            links.close(link);
+        }
+    }
+
+    /// Hands the vault what this turn has for it, waiting while it has too much already.
+    async fn hand_over(&mut self) {
+        for command in self.state.outbox.commands.drain(..) {
+            self.vault.send(command).await;
+        }
+        if !self.state.outbox.accepted.is_empty() {
+            self.vault.send(Command::accept(std::mem::take(&mut self.state.outbox.accepted))).await;
+        }
     }
 
     fn links_of(&self, link: LinkId) -> Option<&dyn Links> {
         let scheme = self.state.schemes.get(&link)?;
         self.links.get(scheme).map(|links| &**links)
-    }
-
-    fn send(&mut self, link: LinkId, frame: rumormill_api::Frame) {
-        let Some(links) = self.links_of(link) else { return };
-        match links.try_send(link, frame) {
-            Ok(()) | Err(SendError::Gone) => {}
-            Err(SendError::Full) => self.feed(Input::LinkFull(link)),
-            Err(SendError::Invalid) => {
-                self.shared.count("invalid_frame");
-                tracing::error!(%link, "the engine made a frame that the transport refuses");
-            }
-        }
     }
 
     fn dial(&mut self, addr: &PeerAddr) {
@@ -290,25 +337,27 @@ impl Driver {
         }
     }
 
-    async fn engine_event(&mut self, event: EngineEvent, accepted: &mut Vec<Accepted>) {
+    async fn engine_event(&mut self, event: EngineEvent) {
         match event {
             EngineEvent::PeerUp(link, info) => self.shared.peer_up(link, peer_info(&info)),
             EngineEvent::PeerDown(link) => self.shared.peer_down(link),
             EngineEvent::SeenAs(addr) => {
-                if let Some(record) = self.announcer.seen_as(&addr, self.clock.now().unix) {
+                if let Some(record) = self.announcer.seen_as(&addr, self.now.unix) {
                     self.feed(Input::OwnRecord(Some(record)));
                 }
             }
             EngineEvent::SyncProgress { token, received, wanted } => self.progress(token, received, wanted),
             EngineEvent::SyncEnded { token, answered, failed, missing, .. } => {
-                self.hand_over(accepted).await;
+                // The vault's answer is waited for; the links aren't to.
+                self.flush();
+                self.hand_over().await;
                 self.sync_ended(token, answered, failed, missing).await;
             }
         }
     }
 
     async fn load(&mut self, room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport>) {
-        let _ = self.vault.send(Command::Verify(room)).await;
+        self.vault.send(Command::Verify(room)).await;
         let new_before = self.standing(room).await.new;
         let load_id = self.state.next_token;
         self.state.next_token += 1;
@@ -362,7 +411,7 @@ impl Driver {
 
     async fn standing(&mut self, room: usize) -> Standing {
         let (reply, answer) = oneshot::channel();
-        let _ = self.vault.send(Command::Standing(room, reply)).await;
+        self.vault.send(Command::Standing(room, reply)).await;
         answer.await.unwrap_or_default()
     }
 
@@ -385,7 +434,7 @@ impl Driver {
         self.state.started.get_or_insert(now.mono);
         self.tell_lonely(now);
         if self.retry_wanted.load(Ordering::Acquire) {
-            let _ = self.vault.send(Command::Retry).await;
+            self.vault.send(Command::Retry).await;
         }
         if let Some(record) = self.announcer.renew(now.unix) {
             self.feed(Input::OwnRecord(Some(record)));
@@ -417,7 +466,7 @@ impl Driver {
         }
         if prune {
             let hour = u32::try_from(now.unix / 3_600_000).unwrap_or(u32::MAX);
-            let _ = self.vault.send(Command::Prune(hour)).await;
+            self.vault.send(Command::Prune(hour)).await;
         }
         if save {
             self.save_addresses().await;
@@ -426,15 +475,17 @@ impl Driver {
 
     async fn save_addresses(&mut self) {
         let addresses = super::announce::encode_addresses(&self.engine.addresses());
-        let _ = self.vault.send(Command::SaveAddresses(addresses)).await;
+        self.vault.send(Command::SaveAddresses(addresses)).await;
     }
 
     async fn stop(mut self) {
+        self.now = self.clock.now();
         self.carry_out().await;
         self.save_addresses().await;
-        let _ = self.vault.send(Command::Stop).await;
+        self.vault.send(Command::Stop).await;
         // The vault drops its end of the replies once everything is durable. What it acknowledged is flooded still.
         while let Some(reply) = self.replies.recv().await {
+            self.now = self.clock.now();
             self.reply(reply);
             self.carry_out().await;
         }
@@ -472,11 +523,4 @@ fn peer_info(info: &LinkInfo) -> PeerInfo {
         Direction::Incoming => (info.remote.clone(), false),
     };
     PeerInfo { addr, outgoing, fingerprint: HEXLOWER.encode(&info.peer[..4]) }
-}
-
-async fn pause(ms: Option<u64>) {
-    match ms {
-        Some(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-        None => std::future::pending().await,
-    }
 }

@@ -6,6 +6,7 @@
 //! | `ext` | where the Lua host, or a program that embeds a node, hooks in |
 //! | `start`, `handle` | a node's parts wired together; the real node behind the handle |
 //! | `driver` | one task that owns the engine: links, timers and answers in, effects out |
+//! | `outbox` | what one turn of the driver gathers for the links and the vault |
 //! | `vault` | the store and the rooms, on a thread of their own: group commit, open, acknowledge |
 //! | `presenter` | `receive` filters, then the event bus |
 //! | `announce` | this node's own address, signed |
@@ -17,6 +18,7 @@ mod clock;
 mod driver;
 mod ext;
 mod handle;
+mod outbox;
 mod presenter;
 mod shared;
 mod start;

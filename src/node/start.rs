@@ -17,7 +17,7 @@ use super::ext::Hooks;
 use super::handle::Node;
 use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
 use super::shared::{EVENT_BUS_CAPACITY, Shared};
-use super::vault::{self, Progress, VAULT_QUEUE_MAX, Vault};
+use super::vault::{self, Progress, ToVault, VAULT_QUEUE_MAX, Vault};
 use crate::proto::{Dissemination, Engine, EngineConfig, Input, RoomProof};
 use crate::room::{Identity, Keyring, RoomState, StorageKey};
 
@@ -173,13 +173,14 @@ impl Parts {
             links: self.links,
             events: self.link_events,
             requests,
-            vault: to_vault.clone(),
+            vault: ToVault::new(to_vault.clone()),
             replies: from_vault,
             retry_wanted,
             announcer,
             named: self.peers,
             archives,
             clock: self.clock,
+            now,
             shared: Arc::clone(&shared),
             state: DriverState::default(),
         };

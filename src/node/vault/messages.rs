@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rumormill_api::{Entry, MsgId, Shelf};
+use rumormill_api::{Entry, Millis, MsgId, Shelf};
 use tokio::sync::oneshot;
 
 use super::queries::no_such_chat;
@@ -18,12 +18,13 @@ use crate::room::{
 };
 
 impl Vault {
-    pub(super) fn accept(&mut self, batch: &mut Batch, accepted: Accepted) {
+    /// `now`: the wall clock when the command was taken up.
+    pub(super) fn accept(&mut self, batch: &mut Batch, accepted: Accepted, now: Millis) {
         if !batch.ids.insert(accepted.id) {
             return;
         }
         let Accepted { id, expiry, ref envelope, source, synced, window } = accepted;
-        let opened = self.keyring.open(envelope, self.clock.now().unix);
+        let opened = self.keyring.open(envelope, now);
         // Whether it has been shown only the store can say: a message waits until it does.
         let archived = match &opened {
             Ok(Some(_)) => self.history.holds(&id).map(|holding| holding.archive),

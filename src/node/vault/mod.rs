@@ -10,19 +10,22 @@
 //! | `mod` | commands, transactions, what a transaction's end or failure leads to |
 //! | `messages` | messages in and out |
 //! | `queries` | what the store is asked, by the user and at the start |
+//! | `queue` | the way in, bounded |
 //! | `upkeep` | pruning, gaps, damage, retries |
 
 mod messages;
 mod queries;
+mod queue;
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumormill_api::{Entry, ErrorKind, ExpiryHour, ExpiryRange, History, MsgId, Result as ApiResult, Retention, Shelf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::api::{HistoryQuery, Message, NodeError, NoticeLevel};
 use super::clock::{Clock, Entropy};
@@ -33,9 +36,14 @@ use crate::proto::{Accepted, SessionId};
 use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
 use queries::state_key;
 pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen};
+pub(super) use queue::ToVault;
 
 /// How many commands may wait for the vault.
 pub(super) const VAULT_QUEUE_MAX: usize = 8_192;
+
+/// How long the vault lets commands gather when there is no end of them, in milliseconds: a wake-up of its thread and a
+/// transaction each would cost more than what they are for. After a pause nothing waits.
+const GATHER_MS: u64 = 1;
 
 /// How many waiting commands one transaction takes in.
 const GROUP_COMMIT_MAX: usize = 1_024;
@@ -57,8 +65,9 @@ const ADDRESSES_KEY: &str = "addresses";
 
 /// What the vault is asked to do.
 pub(super) enum Command {
-    /// Keep, open and show these.
-    Accept(Vec<Accepted>),
+    /// Keep, open and show these; the vault holds their share of [`VAULT_QUEUE_MAX_BYTES`](queue::VAULT_QUEUE_MAX_BYTES) until they
+    /// are durable.
+    Accept(Vec<Accepted>, Option<OwnedSemaphorePermit>),
     /// Seal, keep, acknowledge, then flood.
     Publish(Draft, oneshot::Sender<Result<MsgId, NodeError>>),
     /// Has this id been here? Answered by [`Reply::Known`].
@@ -109,6 +118,8 @@ type Published = (oneshot::Sender<Result<MsgId, NodeError>>, MsgId, Vec<Bytes>);
 #[derive(Default)]
 struct Batch {
     entries: Vec<Entry>,
+    /// Given back once the batch is durable, or has failed.
+    shares: Vec<OwnedSemaphorePermit>,
     archived: HashSet<MsgId>,
     ids: HashSet<MsgId>,
     /// The states before this batch touched them.
@@ -177,7 +188,14 @@ impl Vault {
     /// Runs on its own thread until [`Command::Stop`], or until the node is gone.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         self.resume();
+        let mut last = 0;
         while let Some(first) = commands.blocking_recv() {
+            let mut now = self.clock.now().mono;
+            if now <= last + GATHER_MS {
+                gather();
+                now += GATHER_MS;
+            }
+            last = now;
             if !self.turn(first, &mut commands) {
                 return;
             }
@@ -215,10 +233,14 @@ impl Vault {
 
     fn command(&mut self, batch: &mut Batch, command: Command) -> bool {
         match command {
-            Command::Accept(all) if self.progress.failing => {
+            Command::Accept(all, _) if self.progress.failing => {
                 all.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
             }
-            Command::Accept(all) => all.into_iter().for_each(|accepted| self.accept(batch, accepted)),
+            Command::Accept(all, share) => {
+                batch.shares.extend(share);
+                let now = self.clock.now().unix;
+                all.into_iter().for_each(|accepted| self.accept(batch, accepted, now));
+            }
             Command::Publish(draft, reply) => self.publish(batch, &draft, reply),
             Command::Ask(id) => {
                 let known = batch.ids.contains(&id)
@@ -376,6 +398,14 @@ impl Vault {
         }
         batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the vault's own thread; there is no event to wait for: what comes is gathered"
+)]
+fn gather() {
+    std::thread::sleep(Duration::from_millis(GATHER_MS));
 }
 
 /// What an entry adds to the window at most, in bytes.

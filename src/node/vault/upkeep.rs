@@ -99,8 +99,9 @@ impl Vault {
         self.progress.retry_ids.clear();
         self.progress.retry_bytes = 0;
         self.progress.retry_wanted.store(false, Ordering::Release);
+        let now = self.clock.now().unix;
         for accepted in retries {
-            self.accept(batch, accepted);
+            self.accept(batch, accepted, now);
         }
     }
 
