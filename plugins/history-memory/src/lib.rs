@@ -3,6 +3,7 @@
 //! It keeps the contract of [`History`] to the letter except for durability, and evicts by the same rule as the durable
 //! backend, so a test on it says something about the real one.
 
+mod order;
 mod room;
 mod window;
 
@@ -182,8 +183,8 @@ impl History for MemoryHistory {
             return Ok(Vec::new());
         }
         Ok(match shelf {
-            Shelf::Window => self.window.ids(range),
-            Shelf::Archive(room) => self.archive.get(&room).map_or_else(Vec::new, |shelf| shelf.ids(range)),
+            Shelf::Window => self.window.order().ids(range),
+            Shelf::Archive(room) => self.archive.get(&room).map_or_else(Vec::new, |shelf| shelf.order().ids(range)),
         })
     }
 
@@ -203,9 +204,9 @@ impl History for MemoryHistory {
             return Ok(Vec::new());
         }
         Ok(match shelf {
-            Shelf::Window => self.window.ids_after(range, after, limit),
+            Shelf::Window => self.window.order().ids_after(range, after, limit),
             Shelf::Archive(room) => {
-                self.archive.get(&room).map_or_else(Vec::new, |shelf| shelf.ids_after(range, after, limit))
+                self.archive.get(&room).map_or_else(Vec::new, |shelf| shelf.order().ids_after(range, after, limit))
             }
         })
     }
@@ -236,12 +237,12 @@ impl History for MemoryHistory {
 
         if let Some(last) = now.checked_sub(1) {
             let expired = ExpiryRange { from: 0, to: last };
-            for (_, id) in self.window.ids(expired) {
+            for (_, id) in self.window.order().ids(expired) {
                 self.leave_window(&id);
                 pruned.expired += 1;
             }
             for room in &keep.ephemeral {
-                for (_, id) in self.archive.get(room).map_or_else(Vec::new, |shelf| shelf.ids(expired)) {
+                for (_, id) in self.archive.get(room).map_or_else(Vec::new, |shelf| shelf.order().ids(expired)) {
                     self.leave_archive(room, &id);
                     pruned.archive += 1;
                 }
@@ -268,7 +269,7 @@ impl History for MemoryHistory {
 
     fn stats(&self) -> Result<Stats> {
         Ok(Stats {
-            window: self.window.len() as u64,
+            window: self.window.order().len() as u64,
             window_bytes: self.window.bytes(),
             archive: self.archive.values().map(|room| room.len() as u64).sum(),
             tombstones: self.tombstones.len() as u64,

@@ -1,26 +1,28 @@
 //! One room's archive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use rumormill_api::{Cursor, ExpiryHour, ExpiryRange, MsgId};
+use rumormill_api::{Cursor, ExpiryHour};
+
+use crate::order::Order;
 
 /// One room's envelopes, in the order of display and in the order of expiry.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     by_clock: BTreeMap<Cursor, ExpiryHour>,
-    by_expiry: BTreeSet<(ExpiryHour, MsgId)>,
+    by_expiry: Order,
 }
 
 impl Room {
     pub(crate) fn insert(&mut self, at: Cursor, expiry: ExpiryHour) {
         self.by_clock.insert(at, expiry);
-        self.by_expiry.insert((expiry, at.id));
+        self.by_expiry.insert(expiry, at.id);
     }
 
     pub(crate) fn remove(&mut self, at: Cursor, expiry: ExpiryHour) {
         self.by_clock.remove(&at);
-        self.by_expiry.remove(&(expiry, at.id));
+        self.by_expiry.remove(expiry, at.id);
     }
 
     /// Everything before `at`, backwards.
@@ -28,19 +30,8 @@ impl Room {
         self.by_clock.range(..at).rev().map(|(at, expiry)| (*at, *expiry))
     }
 
-    /// `range.from` must not lie behind `range.to`.
-    pub(crate) fn ids(&self, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
-        self.by_expiry.range(crate::window::bounds(range)).copied().collect()
-    }
-
-    /// `range.from` must not lie behind `range.to`, nor `after` behind its end.
-    pub(crate) fn ids_after(
-        &self,
-        range: ExpiryRange,
-        after: (ExpiryHour, MsgId),
-        limit: usize,
-    ) -> Vec<(ExpiryHour, MsgId)> {
-        crate::window::part(&self.by_expiry, range, after, limit)
+    pub(crate) const fn order(&self) -> &Order {
+        &self.by_expiry
     }
 
     /// Everything behind `at`.
