@@ -119,6 +119,21 @@ struct Keys {
     ciphers: BTreeMap<u32, Arc<dyn RoomCipher>>,
 }
 
+impl Keys {
+    /// The cipher of an epoch; `None` before the first that can be read.
+    fn cipher(&mut self, suite: &dyn CipherSuite, epoch: u32) -> Option<&Arc<dyn RoomCipher>> {
+        if !self.ciphers.contains_key(&epoch) {
+            let cipher = suite.room(&self.chain.key(epoch)?.epoch_key()).into();
+            if self.ciphers.len() >= CIPHERS_MAX {
+                // Old epochs are read once in a while, new ones all the time.
+                self.ciphers.pop_first();
+            }
+            self.ciphers.insert(epoch, cipher);
+        }
+        self.ciphers.get(&epoch)
+    }
+}
+
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Room({:?}, {:?}, {:?})", self.name, self.kind, self.tag)
@@ -281,16 +296,14 @@ impl Room {
     pub(crate) fn open_parsed(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Opened>, Reject> {
         let header = envelope.header();
         let commitment = envelope.commitment();
-        for day in days_of(header.expiry_hour, now_ms) {
-            let Some(cipher) = self.cipher(day) else {
-                continue;
-            };
-            if !bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)) {
-                continue;
-            }
-            return self.open_with(&*cipher, day, envelope).map(Some);
-        }
-        Ok(None)
+        // Most envelopes are none of this room's: one lock for all the days that are tried.
+        let mut keys = self.keys();
+        let found = days_of(header.expiry_hour, now_ms).find_map(|day| {
+            let cipher = keys.cipher(&*self.suite, day.checked_sub(self.born_day)?)?;
+            bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)).then(|| (day, Arc::clone(cipher)))
+        });
+        drop(keys);
+        found.map(|(day, cipher)| self.open_with(&*cipher, day, envelope)).transpose()
     }
 
     fn open_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Opened, Reject> {
@@ -311,17 +324,7 @@ impl Room {
     /// The cipher of a day; `None` before the first that can be read.
     fn cipher(&self, day: u32) -> Option<Arc<dyn RoomCipher>> {
         let epoch = day.checked_sub(self.born_day)?;
-        let mut keys = self.keys();
-        if let Some(cipher) = keys.ciphers.get(&epoch) {
-            return Some(Arc::clone(cipher));
-        }
-        let cipher: Arc<dyn RoomCipher> = self.suite.room(&keys.chain.key(epoch)?.epoch_key()).into();
-        if keys.ciphers.len() >= CIPHERS_MAX {
-            // Old epochs are read once in a while, new ones all the time.
-            keys.ciphers.pop_first();
-        }
-        keys.ciphers.insert(epoch, Arc::clone(&cipher));
-        Some(cipher)
+        self.keys().cipher(&*self.suite, epoch).map(Arc::clone)
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
