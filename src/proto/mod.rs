@@ -45,7 +45,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use rumormill_api::{
-    ExpiryHour, ExpiryRange, Frame, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag, Shelf, SourceGroup,
+    ExpiryHour, ExpiryRange, Frame, Hashed, LinkId, LinkInfo, Millis, MsgId, PeerAddr, RoomTag, Shelf, SourceGroup,
 };
 
 /// The time, as the driver sees it.
@@ -163,12 +163,10 @@ pub enum Output {
 /// An envelope that passed the engine's checks and is new.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Accepted {
-    /// Its id.
-    pub id: MsgId,
+    /// Its id, and its bytes as they came.
+    pub envelope: Hashed,
     /// When it expires.
     pub expiry: ExpiryHour,
-    /// Its bytes, as they came.
-    pub envelope: Bytes,
     /// Whom the window's eviction counts it against.
     pub source: SourceGroup,
     /// `false`: it came live. `true`: it came because this node asked; not relayed, not "new" to bots.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use rumormill_api::transport::BATCH_MAX_BYTES;
-use rumormill_api::{Dedup, Direction, LinkId, LinkInfo, Millis, MsgId, PeerAddr};
+use rumormill_api::{Dedup, Direction, Hashed, LinkId, LinkInfo, Millis, MsgId, PeerAddr};
 
 use super::sim::{AlwaysMaybe, ExactDedup, START_UNIX_MS, envelope};
 use super::wire::{
@@ -147,7 +147,7 @@ pub(super) fn sent(outputs: &[Output], link: u64) -> Vec<Message> {
 
 fn accepted(outputs: &[Output]) -> Vec<MsgId> {
     let accepted = outputs.iter().filter_map(|output| match output {
-        Output::Accept(accepted) => Some(accepted.id),
+        Output::Accept(accepted) => Some(*accepted.envelope.id()),
         _ => None,
     });
     accepted.collect()
@@ -298,7 +298,7 @@ fn a_rumor_is_relayed_to_all_others_before_it_is_accepted_and_once() {
             }
             Output::Accept(accepted) => {
                 assert!(!accepted.synced && accepted.window && accepted.source != 0);
-                assert_eq!((accepted.id, &accepted.envelope), (MsgId::of(&live(1)), &live(1)));
+                assert_eq!(accepted.envelope, Hashed::of(live(1)));
                 0
             }
             other => panic!("{other:?}"),

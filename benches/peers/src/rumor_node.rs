@@ -8,7 +8,7 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use rumormill::Builder;
 use rumormill::api::{
-    Appended, ArchiveRecord, Cursor, Entry, ExpiryHour, ExpiryRange, History, Holding, MsgId, Pruned,
+    Appended, ArchiveRecord, Batch, Cursor, Entry, ExpiryHour, ExpiryRange, History, Holding, MsgId, Pruned,
     Result as ApiResult, Retention, RoomTag, Shelf, Stats,
 };
 use rumormill::config::{Config, Format};
@@ -110,6 +110,12 @@ impl History for Watched {
     fn append(&mut self, batch: &[Entry]) -> ApiResult<Appended> {
         let appended = self.history.append(batch)?;
         (self.on_append)(batch);
+        Ok(appended)
+    }
+
+    fn append_batch(&mut self, batch: &Batch) -> ApiResult<Appended> {
+        let appended = self.history.append_batch(batch)?;
+        (self.on_append)(batch.entries());
         Ok(appended)
     }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hashed::Batch;
 use crate::ids::{ExpiryHour, MsgId, RoomTag, SourceGroup};
 use crate::registry::Options;
 
@@ -266,6 +267,16 @@ pub trait History: Send {
     ///
     /// As the trait says; then nothing of the batch was written.
     fn append(&mut self, batch: &[Entry]) -> Result<Appended>;
+
+    /// As [`append`](Self::append), of entries whose ids are known to be right: a backend need not hash them again. What
+    /// it has is checked when it is read, all the same.
+    ///
+    /// # Errors
+    ///
+    /// As for [`append`](Self::append).
+    fn append_batch(&mut self, batch: &Batch) -> Result<Appended> {
+        self.append(batch.entries())
+    }
 
     /// Where `id` stands.
     ///

@@ -10,6 +10,7 @@
 //! | [`error`] | one error type: kind, backend, context, source |
 //! | [`dedup`] | [`Dedup`]: has this envelope been here? |
 //! | [`cipher`] | [`CipherSuite`], [`RoomCipher`]: sealing and opening with a room's key |
+//! | [`hashed`] | [`Hashed`]: an envelope with its id; [`Batch`]: what is written in one commit |
 //! | [`history`] | [`History`]: the two shelves of envelopes that a node keeps |
 //! | [`store`] | [`Store`]: values that a script keeps over restarts |
 //! | [`transport`] | [`Transport`], [`Links`], [`LinkSink`]: links to other nodes |
@@ -20,6 +21,7 @@
 pub mod cipher;
 pub mod dedup;
 pub mod error;
+pub mod hashed;
 pub mod history;
 pub mod ids;
 pub mod queue;
@@ -33,6 +35,7 @@ pub use bytes::Bytes;
 pub use cipher::{CipherSuite, EpochKey, Header, OpenError, RoomCipher};
 pub use dedup::{Dedup, DedupConfig, Rotation, Seen, Turn};
 pub use error::{Error, ErrorKind, Result};
+pub use hashed::{Batch, Hashed};
 pub use history::{
     Appended, ArchiveRecord, Checked, Compacted, Cursor, Damaged, Entry, ExpiryRange, History, HistoryConfig, Holding,
     Mended, Progress, Pruned, Retention, STATE_KEY_MAX_BYTES, Shelf, Stats,

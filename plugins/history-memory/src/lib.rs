@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use rumormill_api::{
-    Appended, ArchiveRecord, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History, HistoryConfig, Holding,
-    MsgId, Pruned, Registry, Result, Retention, RoomTag, Shelf, SourceGroup, Stats,
+    Appended, ArchiveRecord, Batch, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History, HistoryConfig,
+    Holding, MsgId, Pruned, Registry, Result, Retention, RoomTag, Shelf, SourceGroup, Stats,
 };
 
 use room::Room;
@@ -111,11 +111,9 @@ impl MemoryHistory {
             self.held.remove(id);
         }
     }
-}
 
-impl History for MemoryHistory {
-    fn append(&mut self, batch: &[Entry]) -> Result<Appended> {
-        batch.iter().try_for_each(|entry| entry.check(NAME))?;
+    /// Entries that were checked.
+    fn write(&mut self, batch: &[Entry]) -> Appended {
         let mut appended = Appended::default();
         for entry in batch {
             let new = match entry {
@@ -137,7 +135,19 @@ impl History for MemoryHistory {
                 appended.known += 1;
             }
         }
-        Ok(appended)
+        appended
+    }
+}
+
+impl History for MemoryHistory {
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended> {
+        batch.iter().try_for_each(|entry| entry.check(NAME))?;
+        Ok(self.write(batch))
+    }
+
+    fn append_batch(&mut self, batch: &Batch) -> Result<Appended> {
+        batch.check(NAME)?;
+        Ok(self.write(batch.entries()))
     }
 
     fn holds(&self, id: &MsgId) -> Result<Holding> {

@@ -38,8 +38,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use bytes::Bytes;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 use rumormill_api::{
-    Appended, ArchiveRecord, Checked, Compacted, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History,
-    HistoryConfig, Holding, Mended, MsgId, Progress, Pruned, Registry, Result, Retention, RoomTag, Shelf, Stats,
+    Appended, ArchiveRecord, Batch, Checked, Compacted, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange,
+    History, HistoryConfig, Holding, Mended, MsgId, Progress, Pruned, Registry, Result, Retention, RoomTag, Shelf,
+    Stats,
 };
 
 use ballast::Ballast;
@@ -164,11 +165,8 @@ impl RedbHistory {
         self.unproven.set(false);
         Ok(value)
     }
-}
 
-impl History for RedbHistory {
-    fn append(&mut self, batch: &[Entry]) -> Result<Appended> {
-        batch.iter().try_for_each(|entry| entry.check(NAME))?;
+    fn append_checked(&mut self, batch: &[Entry]) -> Result<Appended> {
         if batch.is_empty() {
             return Ok(Appended::default());
         }
@@ -177,6 +175,18 @@ impl History for RedbHistory {
             return Err(Error::new(ErrorKind::Full, NAME, ballast::FULL));
         }
         self.write(|transaction| write::append(transaction, batch))
+    }
+}
+
+impl History for RedbHistory {
+    fn append(&mut self, batch: &[Entry]) -> Result<Appended> {
+        batch.iter().try_for_each(|entry| entry.check(NAME))?;
+        self.append_checked(batch)
+    }
+
+    fn append_batch(&mut self, batch: &Batch) -> Result<Appended> {
+        batch.check(NAME)?;
+        self.append_checked(batch.entries())
     }
 
     fn holds(&self, id: &MsgId) -> Result<Holding> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rumormill_api::{Entry, Millis, MsgId, Shelf};
+use rumormill_api::{Entry, Hashed, Millis, MsgId, Shelf};
 use tokio::sync::oneshot;
 
 use super::queries::no_such_chat;
@@ -20,11 +20,12 @@ use crate::room::{
 impl Vault {
     /// `now`: the wall clock when the command was taken up.
     pub(super) fn accept(&mut self, batch: &mut Batch, accepted: Accepted, now: Millis) {
-        if !batch.ids.insert(accepted.id) {
+        let Accepted { ref envelope, expiry, source, synced, window } = accepted;
+        let id = *envelope.id();
+        if !batch.ids.insert(id) {
             return;
         }
-        let Accepted { id, expiry, ref envelope, source, synced, window } = accepted;
-        let opened = self.keyring.open(envelope, now);
+        let opened = self.keyring.open(envelope.bytes(), now);
         // Whether it has been shown only the store can say: a message waits until it does.
         let archived = match &opened {
             Ok(Some(_)) => self.history.holds(&id).map(|holding| holding.archive),
@@ -40,7 +41,7 @@ impl Vault {
             }
         };
         if window {
-            batch.entries.push(Entry::Window { id, expiry, source, envelope: envelope.clone() });
+            batch.write.window(envelope, expiry, source);
         }
         match opened {
             Ok(Some((room, opened))) if !archived => {
@@ -53,12 +54,12 @@ impl Vault {
     }
 
     /// A message of one of the rooms: into its archive, its place among the others noted, and shown.
-    fn take_in(&mut self, batch: &mut Batch, room: usize, opened: Opened, expiry: u32, envelope: Bytes, synced: bool) {
+    fn take_in(&mut self, batch: &mut Batch, room: usize, opened: Opened, expiry: u32, envelope: Hashed, synced: bool) {
         let id = opened.id;
         let tag = self.keyring.rooms()[room].tag();
         if self.progress.damaged.contains(&id) && !self.progress.pending.contains_key(&id) {
             // It was here and shown; only its bytes come back.
-            batch.entries.push(Entry::Archive { id, room: tag, expiry, lamport: opened.lamport, envelope });
+            batch.write.archive(&envelope, tag, expiry, opened.lamport);
             batch.archived.insert(id);
             *batch.new.entry(room).or_default() += 1;
             return;
@@ -87,12 +88,12 @@ impl Vault {
                 ),
             );
         }
-        batch.entries.push(Entry::Archive { id, room: tag, expiry, lamport: opened.lamport, envelope });
+        batch.write.archive(&envelope, tag, expiry, opened.lamport);
         batch.archived.insert(id);
         *batch.new.entry(room).or_default() += 1;
         let rank = (opened.lamport, id);
         let message = self.message(room, &opened, synced, noted.late, noted.missing_now, &|id| {
-            batch.entries.iter().rev().find_map(|entry| match entry {
+            batch.write.entries().iter().rev().find_map(|entry| match entry {
                 Entry::Archive { id: here, envelope, .. } if here == id => Some(envelope.clone()),
                 _ => None,
             })
@@ -127,7 +128,8 @@ impl Vault {
         let Some(waiting) = waiting else { return };
         let Waiting { room, ref manifest, synced, late } = waiting;
         let staged: HashMap<MsgId, Bytes> = batch
-            .entries
+            .write
+            .entries()
             .iter()
             .filter_map(|entry| match entry {
                 Entry::Archive { id, envelope, .. } => Some((*id, envelope.clone())),
@@ -248,18 +250,12 @@ impl Vault {
         let mut envelopes = Vec::with_capacity(sealed.len());
         let mut shown = None;
         for piece in sealed {
-            let (id, expiry, envelope) = (piece.id, piece.expiry, piece.envelope);
-            batch.ids.insert(id);
-            batch.archived.insert(id);
-            batch.entries.push(Entry::Window { id, expiry, source: 0, envelope: envelope.clone() });
-            batch.entries.push(Entry::Archive {
-                id,
-                room: tag,
-                expiry,
-                lamport: piece.lamport,
-                envelope: envelope.clone(),
-            });
-            envelopes.push(envelope);
+            let envelope = Hashed::of(piece.envelope);
+            batch.ids.insert(*envelope.id());
+            batch.archived.insert(*envelope.id());
+            batch.write.window(&envelope, piece.expiry, 0);
+            batch.write.archive(&envelope, tag, piece.expiry, piece.lamport);
+            envelopes.push(envelope.bytes().clone());
             shown = Some(piece.opened);
         }
         let Some(opened) = shown else { return };

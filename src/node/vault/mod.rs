@@ -117,7 +117,8 @@ type Published = (oneshot::Sender<Result<MsgId, NodeError>>, MsgId, Vec<Bytes>);
 /// What one transaction gathers.
 #[derive(Default)]
 struct Batch {
-    entries: Vec<Entry>,
+    /// What it writes.
+    write: rumormill_api::Batch,
     /// Given back once the batch is durable, or has failed.
     shares: Vec<OwnedSemaphorePermit>,
     archived: HashSet<MsgId>,
@@ -279,7 +280,7 @@ impl Vault {
             }
             Command::SaveAddresses(addresses) => {
                 let value = self.storage.seal_state(ADDRESSES_KEY.as_bytes(), &addresses, &mut *self.entropy);
-                batch.entries.push(Entry::State { key: ADDRESSES_KEY.into(), value: Some(value.into()) });
+                batch.write.state(ADDRESSES_KEY.into(), Some(value.into()));
             }
             Command::Retry => self.take_up_retries(batch),
             Command::Stop => {
@@ -339,15 +340,15 @@ impl Vault {
     /// Makes the batch durable, then acknowledges and shows it; or takes it back.
     fn commit(&mut self, batch: &mut Batch) {
         let mut batch = std::mem::take(batch);
-        if batch.entries.is_empty() && batch.published.is_empty() {
+        if batch.write.entries().is_empty() && batch.published.is_empty() {
             return;
         }
         for room in batch.undo.keys() {
             let tag = self.keyring.rooms()[*room].tag();
             let value = self.states[*room].encode(&tag, &self.storage, &mut *self.entropy);
-            batch.entries.push(Entry::State { key: state_key(tag), value: Some(value.into()) });
+            batch.write.state(state_key(tag), Some(value.into()));
         }
-        match self.history.append(&batch.entries) {
+        match self.history.append_batch(&batch.write) {
             Ok(_) => {
                 batch.archived.iter().for_each(|id| {
                     self.progress.damaged.remove(id);
@@ -355,7 +356,7 @@ impl Vault {
                 if std::mem::take(&mut self.progress.failing) {
                     self.shared.notice(NoticeLevel::Info, "node", "the history works again");
                 }
-                let bytes = batch.entries.iter().map(window_bytes).sum::<u64>();
+                let bytes = batch.write.entries().iter().map(window_bytes).sum::<u64>();
                 self.acknowledge(batch);
                 self.mind_the_quota(bytes);
             }

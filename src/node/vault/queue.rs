@@ -31,7 +31,7 @@ impl ToVault {
     /// Waits until the command has a place. Does nothing once the vault is gone, which only happens at the end.
     pub(in crate::node) async fn send(&self, mut command: Command) {
         if let Command::Accept(all, share) = &mut command {
-            let bytes: usize = all.iter().map(|accepted| accepted.envelope.len()).sum();
+            let bytes: usize = all.iter().map(|accepted| accepted.envelope.bytes().len()).sum();
             let bytes = u32::try_from(bytes.min(VAULT_QUEUE_MAX_BYTES)).expect("the bound is below 4 GiB");
             *share = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok();
         }
@@ -45,15 +45,14 @@ mod tests {
 
     use std::time::Duration;
 
-    use rumormill_api::MsgId;
+    use rumormill_api::Hashed;
     use tokio::time::timeout;
 
     use super::*;
 
     fn accepted(bytes: usize) -> Command {
-        let envelope = vec![1; bytes].into();
-        let id = MsgId([0; 32]);
-        Command::accept(vec![Accepted { id, expiry: 0, envelope, source: 1, synced: false, window: true }])
+        let envelope = Hashed::of(vec![1; bytes].into());
+        Command::accept(vec![Accepted { envelope, expiry: 0, source: 1, synced: false, window: true }])
     }
 
     #[tokio::test(start_paused = true)]

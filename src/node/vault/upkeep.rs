@@ -106,10 +106,10 @@ impl Vault {
     }
 
     pub(super) fn keep_for_retry(&mut self, accepted: Accepted) {
-        let bytes = self.progress.retry_bytes + accepted.envelope.len();
+        let bytes = self.progress.retry_bytes + accepted.envelope.bytes().len();
         if bytes > RETRY_MAX_BYTES {
             self.shared.count("store_overflow");
-        } else if self.progress.retry_ids.insert(accepted.id) {
+        } else if self.progress.retry_ids.insert(*accepted.envelope.id()) {
             self.progress.retry_bytes = bytes;
             self.progress.retry.push(accepted);
             self.progress.retry_wanted.store(true, Ordering::Release);

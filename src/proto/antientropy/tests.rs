@@ -61,7 +61,7 @@ impl Party {
                 Output::Accept(accepted) => {
                     assert!(accepted.synced);
                     self.synced += 1;
-                    self.store.insert(accepted.id, accepted.envelope);
+                    self.store.insert(*accepted.envelope.id(), accepted.envelope.bytes().clone());
                     continue;
                 }
                 Output::Event(event) => {

@@ -25,7 +25,7 @@ mod waits;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rumormill_api::{Dedup, Frame, LinkId, Millis, MsgId, Seen, SourceGroup};
+use rumormill_api::{Dedup, Frame, Hashed, LinkId, Millis, MsgId, Seen, SourceGroup};
 
 use super::core::Core;
 use super::linkset::Slot;
@@ -47,7 +47,7 @@ pub use waits::{ANNOUNCERS_MAX, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS};
 /// An envelope that waits for the exact store's answer.
 #[derive(Debug)]
 struct Pending {
-    envelope: Envelope,
+    envelope: Hashed,
     source: SourceGroup,
     /// Whose allowance it uses up.
     link: LinkId,
@@ -144,7 +144,8 @@ impl Rumors {
             self.another_copy(core, from, place);
             return Heard::Nothing;
         }
-        let id = MsgId::of(bytes);
+        let hashed = Hashed::of(bytes);
+        let id = *hashed.id();
         if let Some(place) = self.ledger.find(&id) {
             self.another_copy(core, from, place);
             return Heard::Nothing;
@@ -166,7 +167,7 @@ impl Rumors {
             Seen::Certain => core.counters.duplicate += 1,
             Seen::Fresh => {
                 link.novel.spend(size);
-                self.accept_live(core, from, &raw.frame, id, source);
+                self.accept_live(core, from, &raw.frame, &hashed, source);
             }
             Seen::Maybe => {
                 if let Some(pending) = self.pending.get_mut(&id) {
@@ -179,7 +180,7 @@ impl Rumors {
                     return Heard::PutOff;
                 }
                 link.pending += 1;
-                let envelope = Envelope::parse(&raw.body()).expect("checked above");
+                let envelope = hashed.moved(raw.body());
                 let pending = Pending { envelope, source, link: from, live: Some((from, raw.frame)), asked_by: None };
                 self.pending.insert(id, pending);
                 core.counters.asked += 1;
@@ -201,10 +202,11 @@ impl Rumors {
         always: bool,
     ) -> Taken {
         let source = core.links.get(&link).map_or(0, |link| link.source);
-        let id = envelope.id();
+        let envelope = Hashed::of(envelope.into_bytes());
+        let id = *envelope.id();
         let seen = dedup.check_and_insert(&id, core.now.mono);
         if always || seen == Seen::Fresh {
-            self.accept_synced(core, id, envelope, source);
+            self.accept_synced(core, envelope, source);
             return Taken::New;
         }
         // Even `Certain` is asked about: the store may have lost to damage what passed here before.
@@ -245,38 +247,45 @@ impl Rumors {
                 if let Some(link) = core.links.get_mut(&from) {
                     link.novel.spend(frame.len() as u64);
                 }
-                self.accept_live(core, from, &frame, id, pending.source);
+                let envelope = pending.envelope.moved(&frame[MESSAGE_HEADER_BYTES..]);
+                self.accept_live(core, from, &frame, &envelope, pending.source);
             }
-            None => self.accept_synced(core, id, pending.envelope, pending.source),
+            None => self.accept_synced(core, pending.envelope, pending.source),
         }
         pending.asked_by
     }
 
-    fn accept_live(&mut self, core: &mut Core, from: LinkId, frame: &Frame, id: MsgId, source: SourceGroup) {
+    fn accept_live(
+        &mut self,
+        core: &mut Core,
+        from: LinkId,
+        frame: &Frame,
+        hashed: &Hashed<&[u8]>,
+        source: SourceGroup,
+    ) {
         core.counters.accepted += 1;
         // What comes in is a slice of all that came in with it. What is queued on slow links, and kept, must not hold on to
         // that: the one copy on an envelope's way, and only of new ones, bounds what a link's queue can cost.
         let frame = if core.config.share_input { frame.clone() } else { Frame::copy_from_slice(frame) };
         let slot = core.links.get(&from).and_then(|link| link.slot);
-        let envelope = frame.slice(MESSAGE_HEADER_BYTES..);
-        let expiry = Envelope::expiry_of(&envelope);
-        let place = self.ledger.insert(id, frame, slot, 1, core.now.mono);
+        let envelope = hashed.moved(frame.slice(MESSAGE_HEADER_BYTES..));
+        let expiry = Envelope::expiry_of(envelope.bytes());
+        let place = self.ledger.insert(*envelope.id(), frame, slot, 1, core.now.mono);
         if let Some((entry, slot)) = self.ledger.get_mut(place).zip(slot) {
             entry.had.insert(slot);
             entry.gave.insert(slot);
         }
         self.arrived(core, from, place);
         self.spread(core, Some(from), place);
-        core.out.push_back(Output::Accept(Accepted { id, expiry, envelope, source, synced: false, window: true }));
+        core.out.push_back(Output::Accept(Accepted { envelope, expiry, source, synced: false, window: true }));
     }
 
-    fn accept_synced(&mut self, core: &mut Core, id: MsgId, envelope: Envelope, source: SourceGroup) {
+    fn accept_synced(&mut self, core: &mut Core, envelope: Hashed, source: SourceGroup) {
         core.counters.item_accepted += 1;
-        self.here_already(core, id);
-        let expiry = envelope.expiry();
+        self.here_already(core, *envelope.id());
+        let expiry = Envelope::expiry_of(envelope.bytes());
         let window = freshness(expiry, core.now.unix) == Freshness::Valid;
-        let envelope = envelope.into_bytes();
-        core.out.push_back(Output::Accept(Accepted { id, expiry, envelope, source, synced: true, window }));
+        core.out.push_back(Output::Accept(Accepted { envelope, expiry, source, synced: true, window }));
     }
 
     /// An envelope that needs no announcement any more.

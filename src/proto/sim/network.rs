@@ -253,7 +253,8 @@ impl<D: Dedup> Sim<D> {
     }
 
     fn accept(&mut self, number: usize, accepted: &Accepted) {
-        let new = self.store(number, &accepted.id, &accepted.envelope, accepted.window, false);
+        let envelope = &accepted.envelope;
+        let new = self.store(number, envelope.id(), envelope.bytes(), accepted.window, false);
         if !new {
             self.totals.again += 1;
             return;
@@ -261,7 +262,7 @@ impl<D: Dedup> Sim<D> {
         self.totals.delivered += 1;
         self.totals.synced += u64::from(accepted.synced);
         let since = self.nodes[number].since;
-        let message = self.envelopes.number(&accepted.id).and_then(|envelope| self.published.get_mut(&envelope));
+        let message = self.envelopes.number(envelope.id()).and_then(|envelope| self.published.get_mut(&envelope));
         if let Some(message) = message {
             message.delivered(number, since, !accepted.synced, self.now);
         }

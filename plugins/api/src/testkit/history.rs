@@ -76,6 +76,7 @@ cases! { $
     an_envelope_stands_on_both_shelves
     one_envelope_stands_in_two_rooms
     a_wrong_id_is_refused_with_its_whole_batch
+    a_hashed_batch_is_written_as_its_entries_are
     holds_says_where_an_id_stands
     ids_are_ascending
     ids_take_both_ends_of_the_range

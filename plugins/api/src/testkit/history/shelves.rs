@@ -1,8 +1,11 @@
 //! Writing to the shelves, and reading by id and by expiry.
 
+use bytes::Bytes;
+
 use super::{ENVELOPE_BYTES, FRIENDS, Factory, STUDY, Store, archive, envelope, id, state, window};
 use crate::error::ErrorKind;
-use crate::history::{Cursor, Entry, ExpiryRange, Holding, Shelf, Stats};
+use crate::hashed::{Batch, Hashed};
+use crate::history::{Appended, Cursor, Entry, ExpiryRange, Holding, STATE_KEY_MAX_BYTES, Shelf, Stats};
 use crate::ids::{ExpiryHour, MsgId};
 
 /// A new store answers every question with nothing.
@@ -134,6 +137,29 @@ pub fn a_wrong_id_is_refused_with_its_whole_batch(make: &Factory) {
         assert_eq!(store.stats().unwrap(), before);
     }
     assert_eq!(store.put(&[window(1, 5, 0)]), (1, 0), "the store takes the next batch");
+}
+
+/// A batch whose ids are known does what its entries do one by one; a name that is too long is refused with all of it.
+pub fn a_hashed_batch_is_written_as_its_entries_are(make: &Factory) {
+    let mut store = Store::open(make);
+    let mut batch = Batch::default();
+    let hashed = Hashed::of(envelope(1, ENVELOPE_BYTES));
+    batch.window(&hashed, 5, 2);
+    batch.window(&hashed, 5, 2);
+    batch.archive(&hashed, STUDY, 5, 7);
+    batch.state("key".to_owned(), Some(Bytes::from_static(b"value")));
+    let appended = store.append_batch(&batch).unwrap();
+    assert_eq!((appended.new, appended.known), (2, 1));
+    assert_eq!(store.get(Shelf::Window, &id(1)).unwrap().as_ref(), Some(hashed.bytes()));
+    assert_eq!(store.get(Shelf::Archive(STUDY), &id(1)).unwrap().as_ref(), Some(hashed.bytes()));
+    assert_eq!(store.state("key").unwrap().as_deref(), Some(&b"value"[..]));
+    assert_eq!(store.append_batch(&Batch::default()).unwrap(), Appended::default());
+
+    let mut refused = Batch::default();
+    refused.window(&Hashed::of(envelope(2, ENVELOPE_BYTES)), 5, 2);
+    refused.state("k".repeat(STATE_KEY_MAX_BYTES + 1), None);
+    assert_eq!(store.append_batch(&refused).unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(!store.holds(&id(2)).unwrap().any());
 }
 
 /// [`Holding`] names every place of an id, and only those.
