@@ -125,7 +125,8 @@ impl Builder {
         )?;
 
         let link_key = ed25519_dalek::SigningKey::from_bytes(&profile.link_seed);
-        let (sink, link_events) = LinkSink::channel(crate::node::LINK_EVENTS_MAX);
+        // The transports say where they listen before anybody takes their events.
+        let (sink, link_events) = LinkSink::channel(crate::node::LINK_EVENTS_MAX + config.listen.len());
         let mut links = BTreeMap::new();
         for name in &config.backends.transports {
             let transport = registry.transport(
