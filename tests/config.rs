@@ -415,7 +415,9 @@ fn dissemination_is_flooding_or_wants_so_many_copies() {
         let config = with(&format!("mode = \"adaptive\"\neager = {eager}")).unwrap();
         assert_eq!(config.dissemination, Dissemination::Adaptive { eager });
     }
-    assert_eq!(with("mode = \"adaptive\"").unwrap().dissemination, Dissemination::Adaptive { eager: 2 });
+    for default in ["", "mode = \"adaptive\"", "eager = 2"] {
+        assert_eq!(with(default).unwrap().dissemination, Dissemination::Adaptive { eager: 2 }, "{default}");
+    }
     let error = |lines: &str| with(lines).unwrap_err().to_string();
     for eager in [0, 17] {
         let text = error(&format!("mode = \"adaptive\"\neager = {eager}"));

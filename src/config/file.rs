@@ -159,7 +159,7 @@ impl Default for Backends {
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Dissemination {
-    /// `flood`: everything in full to every link. `adaptive`: in full where it is needed, announced to the rest.
+    /// `adaptive` (the default): in full where it is needed, announced to the rest. `flood`: everything in full to every link.
     pub(super) mode: Option<super::DisseminationMode>,
     /// How many full copies of a message this node wants, 1 to 16; only if `adaptive`. Default 2: with 1, each silent
     /// dropper costs time.

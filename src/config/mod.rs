@@ -119,9 +119,9 @@ pub enum ChatKind {
 #[serde(rename_all = "lowercase")]
 pub enum DisseminationMode {
     /// In full to every link.
-    #[default]
     Flood,
     /// In full where it is needed, announced to the rest.
+    #[default]
     Adaptive,
 }
 

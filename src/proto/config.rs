@@ -16,10 +16,12 @@ pub const PENDING_MAX_PER_LINK: usize = 4_096;
 pub const OUTGOING_TARGET: usize = 8;
 /// How many links there may be; incoming ones past it are closed.
 pub const LINKS_MAX: usize = 128;
-/// New bytes a second that are taken from one link live; past it they are left to reconciliation.
-pub const NOVEL_BYTES_PER_S: u64 = 1 << 20;
+/// New bytes a second that are taken from one link live; past it they are left to reconciliation. About what a line of
+/// 100 Mbit/s carries: a component's whole traffic may come by the one link that is quickest. What the store can't take in
+/// time is slowed down before that, by not reading from any link.
+pub const NOVEL_BYTES_PER_S: u64 = 8 << 20;
 /// New bytes that one link may bring at once.
-pub const NOVEL_BURST_BYTES: u64 = 8 << 20;
+pub const NOVEL_BURST_BYTES: u64 = 32 << 20;
 /// How often the recent part of the window is reconciled with a random peer, in milliseconds.
 pub const RECENT_EVERY_MS: Millis = 60_000;
 /// How often the whole window is reconciled with a random peer, in milliseconds.

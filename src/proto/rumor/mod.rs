@@ -8,7 +8,8 @@
 //!   tells it of the like by IHAVE ([`pairs`]). Copies beyond one are kept so that one silent dropper never decides.
 //! - What is announced and doesn't come in the time that copies were seen to take is asked for by IWANT, from one announcer
 //!   after the other ([`waits`]). Each IWANT also turns its pair eager again.
-//! - A while after an envelope came, whoever had fewer than `eager` copies of it sends GRAFT to an announcer.
+//! - A while after an envelope came, whoever had fewer than `eager` copies of it sends GRAFT to an announcer; so does at
+//!   once who got the first copy much later than the first announcement.
 //! - A node that had to ask for many asks all of its peers for everything, and prunes nothing for a while: it is flooded.
 //!
 //! Every envelope is sent in full or announced on every link whose peer isn't known to have it. So which pairs are lazy decides
@@ -41,7 +42,7 @@ use waits::{Came, Waits};
 pub(super) use lazy::Lazy;
 pub use lazy::{ANNOUNCE_AFTER_MS, ANNOUNCED_MAX};
 pub use ledger::{KEPT_MAX_BYTES, RECENT_MAX_IDS};
-pub use pull::{FLOODED_FOR_MS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS};
+pub use pull::{FLOODED_FOR_MS, LATE_AFTER_MS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS};
 pub use waits::{ANNOUNCERS_MAX, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS};
 
 /// An envelope that waits for the exact store's answer.
@@ -368,6 +369,17 @@ impl Rumors {
                 entry.had.insert(slot);
                 entry.announcer.get_or_insert(slot);
             }
+        }
+        // The first announcer's full copy would have been much sooner: it is on a shorter way.
+        if came == Came::Alone
+            && core.now.mono.saturating_sub(wait.since) >= LATE_AFTER_MS
+            && let Some((by, _)) = wait.by.first()
+            && let Some(link) = core.ready(*by)
+            && let Some(key) = link.lazy.key
+        {
+            entry.announcer = None;
+            let filled = link.lazy.graft(short_id(&key, &entry.id));
+            lazy::queued(core, filled);
         }
         if came == Came::Asked {
             core.counters.pulled += 1;

@@ -14,9 +14,9 @@ const COUNTED_MIN: u8 = 3;
 /// After so many, what was counted is halved: the older, the less it weighs.
 const COUNTED_MAX: u8 = 32;
 /// A pair turns lazy at this share of surplus, in per cent, …
-const LAZY_FROM_PERCENT: u16 = 65;
+const LAZY_FROM_PERCENT: u16 = 60;
 /// … and eager again at this one.
-const EAGER_TO_PERCENT: u16 = 40;
+const EAGER_TO_PERCENT: u16 = 50;
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Pair {

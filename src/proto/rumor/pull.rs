@@ -12,6 +12,9 @@ use super::{Heard, Rumors, lazy};
 
 /// After how long the copies of an envelope are counted, in milliseconds.
 pub const REVIEW_AFTER_MS: Millis = 1_000;
+/// How much later than its first announcement a first copy may come until its announcer is asked to send the like in full,
+/// in milliseconds: twice what announcements are gathered for.
+pub const LATE_AFTER_MS: Millis = 2 * lazy::ANNOUNCE_AFTER_MS;
 /// After so many live envelopes it is looked at how many of them were late.
 const LATE_OF: u32 = 64;
 /// So many late ones of [`LATE_OF`] are trouble.

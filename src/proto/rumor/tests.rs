@@ -260,6 +260,21 @@ fn whoever_had_too_few_copies_asks_an_announcer_for_full_ones() {
 }
 
 #[test]
+fn a_first_copy_that_is_much_later_than_an_announcement_asks_its_announcer_for_full_ones() {
+    for (late_by, asked) in [(LATE_AFTER_MS - 1, false), (LATE_AFTER_MS, true)] {
+        let mut hand = hand(adaptive(2), 3);
+        let short = ours(&hand, &live(1));
+        hand.say(4, &Message::IHave(0, vec![short]));
+        hand.pass(late_by);
+        hand.rumor(2, &live(1));
+        hand.rumor(3, &live(1));
+        let graft = Message::Graft(vec![theirs(&live(1))]);
+        let said = said(&mut hand, 2 * REVIEW_AFTER_MS, 4);
+        assert_eq!(said.iter().filter(|message| **message == graft).count(), usize::from(asked), "{said:?}");
+    }
+}
+
+#[test]
 fn a_node_that_had_to_ask_for_many_wants_everything_and_prunes_nothing_for_a_while() {
     for (late, trouble) in [(15, false), (16, true)] {
         let mut hand = hand(adaptive(2), 4);

@@ -54,7 +54,7 @@ pub(super) struct Wait {
     /// Who announced it, and as which number; those that were asked come first.
     pub(super) by: Vec<(LinkId, u32)>,
     pub(super) asked: usize,
-    since: Millis,
+    pub(super) since: Millis,
     asked_at: Millis,
     due: Millis,
 }

@@ -140,9 +140,9 @@ impl Shelf {
 mod tests {
     use super::*;
 
-    fn bits(numbers: &[Number]) -> Bits {
+    fn bits(of: &[Number]) -> Bits {
         let mut bits = Bits::default();
-        numbers.iter().for_each(|number| assert!(bits.insert(*number)));
+        of.iter().for_each(|number| assert!(bits.insert(*number)));
         bits
     }
 
