@@ -168,7 +168,7 @@ pub fn compare(options: &CompareOptions) -> Result<()> {
                     session.round(rows[(at + round as usize) % rows.len()])?;
                 }
             }
-            for row in rows.iter().filter(|row| row.counts_on_request) {
+            for row in rows.iter().filter(|row| row.counts_on_request && !options.quick) {
                 session.duplicates(row)?;
             }
             if main && !options.no_rates && !options.quick {
@@ -256,7 +256,7 @@ impl Session<'_> {
 
     fn round(&mut self, row: &Row) -> Result<()> {
         let loads: &[&str] = match self.quick {
-            true => &["--settle", "1.2", "--work", "open,closed", "--seconds", "3", "--closed-seconds", "2.5"],
+            true => &["--settle", "1", "--work", "open,closed", "--seconds", "2.5", "--closed-seconds", "2.5"],
             false => &["--work", "open,closed,long", "--seconds", "5", "--closed-seconds", "5"],
         };
         let report = self.run(row, loads);

@@ -131,6 +131,8 @@ pub struct Figures {
     pub repeated: u64,
     /// Of the deliveries, those that came by repair.
     pub repaired: u64,
+    /// Of the deliveries, those for which an announcement was followed up. Rumormill only.
+    pub pulled: u64,
     /// Copies that a limit of the receiver put off to repair.
     pub put_off: u64,
     /// Messages that a member should have read and hasn't. Rumormill only.
@@ -300,6 +302,7 @@ impl Bench {
             refused: done.refused,
             repeated: self.recorder.repeated(done.first..done.first + done.messages, self.nodes as u64 - 1),
             repaired: after.repaired - before.repaired,
+            pulled: after.pulled - before.pulled,
             put_off: after.put_off - before.put_off,
             unread,
             seconds,

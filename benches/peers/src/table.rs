@@ -288,6 +288,7 @@ mod tests {
             refused: 0,
             repeated: 0,
             repaired: 0,
+            pulled: 0,
             put_off: 0,
             unread: 0,
             seconds: 1.0,

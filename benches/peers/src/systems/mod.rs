@@ -56,6 +56,8 @@ pub struct Counts {
     pub duplicates: Option<u64>,
     /// Messages that came because they were asked for, not in the flood.
     pub repaired: u64,
+    /// Messages that came because an announcement of them was followed up.
+    pub pulled: u64,
     /// Messages left to repair by a limit of the receiving node.
     pub put_off: u64,
     /// How long a message is as it is relayed, on average, in bytes; 0 before the first one.

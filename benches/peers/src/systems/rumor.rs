@@ -168,7 +168,8 @@ impl Network for Rumor {
             let count = |name: &str| counted.get(name).copied().unwrap_or(0);
             counts.duplicates = counts.duplicates.map(|sum| sum + count("duplicate"));
             counts.repaired += count("item_accepted");
-            counts.put_off += count("over_rate") + count("pending_full");
+            counts.put_off += count("over_rate") + count("pending_full") + count("waits_full");
+            counts.pulled += count("pulled");
             counts.links += node.peers().len() as u64;
         }
         counts
