@@ -178,14 +178,15 @@ struct Running {
 impl Place {
     async fn start(&self) -> Result<()> {
         let stored = Arc::clone(&self.stored);
-        if self.rumor.history == "memory" {
+        let history = self.rumor.history.as_deref().unwrap_or("redb");
+        if history == "memory" {
             lock(&stored).clear();
         }
         let plan = NodePlan {
             node: self.number,
             peers: self.peers.clone(),
             room: 0,
-            history: self.rumor.history.clone(),
+            history: history.to_owned(),
             config: self.rumor.config_lines(),
         };
         let on_append = Arc::new(move |batch: &[Entry]| {

@@ -37,8 +37,11 @@ struct Arguments {
     /// How many times a link is cut.
     #[arg(long, default_value_t = 12)]
     cuts: usize,
-    /// After so many seconds of quiet, a message that isn't everywhere counts as hanging.
+    /// A run that needs more seconds of quiet is slow: a message was left to the repair that comes every minute.
     #[arg(long, default_value_t = 10)]
+    slow_after: u64,
+    /// After so many seconds of quiet, a message that isn't everywhere counts as hanging.
+    #[arg(long, default_value_t = 90)]
     hang_after: u64,
     /// After so many seconds of quiet, it counts as lost.
     #[arg(long, default_value_t = 150)]
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
 struct Sum {
     runs: u64,
     failed: u64,
+    slow: u64,
     with_hangs: u64,
     lost: usize,
     acknowledged: usize,
@@ -121,7 +125,9 @@ async fn all(arguments: &Arguments) -> bool {
     while let Some((seed, outcome)) = runs.next().await {
         match outcome {
             Ok(outcome) => {
-                if outcome.hung > 0 || outcome.lost() > 0 {
+                let slow = outcome.quiet > Duration::from_secs(arguments.slow_after);
+                sum.slow += u64::from(slow);
+                if slow || outcome.hung > 0 || outcome.lost() > 0 {
                     println!(
                         "seed {seed}: {} of {} messages × {} nodes hung, lost at (node, messages): {:?}; complete after {:.1} s",
                         outcome.hung,
@@ -150,10 +156,11 @@ fn report(sum: &mut Sum, time: Duration) {
         sum.quiet.get(at.saturating_sub(1)).copied().unwrap_or_default().as_secs_f64()
     };
     println!(
-        "runs {} failed {} hung {} lost {} acknowledged {} refused {} live {} repaired {} stops {} cuts {} \
+        "runs {} failed {} slow {} hung {} lost {} acknowledged {} refused {} live {} repaired {} stops {} cuts {} \
          quiet_p50_s {:.2} quiet_p99_s {:.2} quiet_max_s {:.2} time_s {:.0}",
         sum.runs,
         sum.failed,
+        sum.slow,
         sum.with_hangs,
         sum.lost,
         sum.acknowledged,

@@ -83,9 +83,10 @@ pub struct Plan {
 /// Rumormill's own settings.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub struct RumorOptions {
-    /// The history backend: memory or redb.
-    #[arg(long, default_value = "memory")]
-    pub history: String,
+    /// The history backend: memory or redb. Default: memory to measure; redb under churn, where a node that starts
+    /// again has only what it kept.
+    #[arg(long)]
+    pub history: Option<String>,
     /// Rooms: of two members each, or one of all nodes.
     #[arg(long, value_enum, default_value_t = Rooms::Pairs)]
     pub rooms: Rooms,

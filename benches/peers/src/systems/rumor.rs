@@ -96,7 +96,7 @@ pub(super) async fn start(plan: Plan) -> Result<Arc<dyn Network>> {
             node,
             peers: plan.graph.dials(node).map(|peer| addresses[peer].clone()).collect(),
             room,
-            history: plan.rumor.history.clone(),
+            history: plan.rumor.history.clone().unwrap_or_else(|| "memory".to_owned()),
             config: plan.rumor.config_lines(),
         };
         let on_append = {
