@@ -280,7 +280,20 @@ impl Room {
         now_ms: Millis,
         known: &mut dyn FnMut(&MsgId) -> bool,
     ) -> Noted {
-        state.note(opened, now_ms, known)
+        // What a message of the first day follows may be of the day before, which this member will never read: no gap.
+        let may_be_older = self.reads_from_now_on() && day_of(opened.time) <= self.first_day();
+        state.note(opened, now_ms, &mut |id| may_be_older || known(id))
+    }
+
+    /// Whether this member reads only what came after the invite, and has no part in the archive.
+    #[must_use]
+    pub const fn reads_from_now_on(&self) -> bool {
+        self.proof_key.is_none()
+    }
+
+    /// The first day that can be read, in days since the Unix epoch.
+    fn first_day(&self) -> u32 {
+        self.born_day.saturating_add(self.keys().chain.first_epoch())
     }
 
     /// Opens an envelope; `None` if it isn't this room's.

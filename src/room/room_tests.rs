@@ -131,6 +131,25 @@ fn an_invite_from_now_on_shows_nothing_before() {
 }
 
 #[test]
+fn who_reads_from_now_on_has_no_gap_before_the_first_day() {
+    let whole = room(1);
+    let mut theirs = RoomState::default();
+    seal_one(&whole, &alice(), &mut theirs, "before");
+    let mut say = |at| whole.seal(&alice(), &mut theirs, &text("x"), at, &mut entropy()).unwrap()[0].opened.clone();
+    let (tomorrow, later) = (NOW_MS + DAY_MS, NOW_MS + 2 * DAY_MS);
+    let (first, missed, last) = (say(tomorrow), say(later), say(later));
+    let newcomer = room_of(RoomSpec { access: Access::From(whole.from_now_on(tomorrow).unwrap()), ..spec(1) });
+    let mut state = RoomState::default();
+    // It follows one of the day before, which the newcomer can't read.
+    assert_eq!(newcomer.note(&mut state, &first, tomorrow, &mut |_| false).missing_now, 0);
+    assert_eq!(whole.note(&mut RoomState::default(), &first, tomorrow, &mut |_| false).missing_now, 1);
+    // Of what came later there are gaps as everywhere.
+    let mut here = |id: &MsgId| *id != missed.id;
+    assert_eq!(newcomer.note(&mut state, &last, later, &mut here).missing_now, 1);
+    assert_eq!(state.missing(), 1);
+}
+
+#[test]
 fn an_ephemeral_room_forgets_and_an_archive_does_not() {
     let ephemeral = room_of(RoomSpec { kind: RoomKind::Ephemeral, born_day: 0, ..spec(1) });
     let archive = room_of(RoomSpec { born_day: 0, ..spec(1) });
