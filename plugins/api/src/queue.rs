@@ -14,7 +14,11 @@ use crate::transport::{BATCH_MAX_BYTES, Frame, SendError};
 /// frames would hold many times its bound.
 pub const FRAME_OVERHEAD_BYTES: usize = 64;
 
-/// The frames of one link, oldest first: any number of senders, one writer.
+/// Bytes of frames that can wait which are written at a time: what is pressing comes after them at most.
+pub const BULK_TAKE_BYTES: usize = 16 << 10;
+
+/// The frames of one link, oldest first: any number of senders, one writer. Those that can wait ([bulk](Self::push_bulk)) go
+/// after the others, within a bound of their own.
 ///
 /// The lock is held for pushes and pops alone, never over a copy, a system call or an await.
 #[derive(Debug)]
@@ -30,6 +34,8 @@ pub struct SendQueue {
 struct State {
     frames: VecDeque<Frame>,
     bytes: usize,
+    bulk: VecDeque<Frame>,
+    bulk_bytes: usize,
     full: bool,
     closed: bool,
 }
@@ -110,6 +116,34 @@ impl SendQueue {
         result
     }
 
+    /// Queues a frame that can wait. The bound is that of the others, but counted apart, and no
+    /// [`drained`](Self::drained) follows when it is reached.
+    ///
+    /// # Errors
+    ///
+    /// As [`push`](Self::push).
+    pub fn push_bulk(&self, frame: Frame) -> Result<(), SendError> {
+        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
+            return Err(SendError::Invalid);
+        }
+        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
+        let mut state = self.lock();
+        if state.closed {
+            return Err(SendError::Gone);
+        }
+        if !state.bulk.is_empty() && state.bulk_bytes + cost > self.max_bytes {
+            return Err(SendError::Full);
+        }
+        state.bulk_bytes += cost;
+        state.bulk.push_back(frame);
+        let first = state.bulk.len() == 1;
+        drop(state);
+        if first {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
     /// Waits for frames and moves as many into `into` as fit `max_bytes`, at least one. `false` when the queue is closed
     /// and empty. Cancel safe. For one caller at a time.
     pub async fn take(&self, into: &mut Vec<Frame>, max_bytes: usize) -> bool {
@@ -123,15 +157,15 @@ impl SendQueue {
 
     fn try_take(&self, into: &mut Vec<Frame>, max_bytes: usize) -> Option<bool> {
         let mut state = self.lock();
-        if state.frames.is_empty() {
+        if state.frames.is_empty() && state.bulk.is_empty() {
             return state.closed.then_some(false);
         }
+        let mut taken = 0;
         if state.bytes <= max_bytes {
             // All of it, as is usual.
             into.extend(state.frames.drain(..));
-            state.bytes = 0;
+            taken = std::mem::take(&mut state.bytes);
         }
-        let mut taken = 0;
         while let Some(frame) = state.frames.front() {
             if taken > 0 && taken + frame.len() > max_bytes {
                 break;
@@ -140,11 +174,21 @@ impl SendQueue {
             state.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
             into.extend(state.frames.pop_front());
         }
+        let bulk_max = BULK_TAKE_BYTES.min(max_bytes.saturating_sub(taken));
+        let mut bulk_taken = 0;
+        while let Some(frame) = state.bulk.front() {
+            if (taken > 0 || bulk_taken > 0) && bulk_taken + frame.len() > bulk_max {
+                break;
+            }
+            bulk_taken += frame.len();
+            state.bulk_bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
+            into.extend(state.bulk.pop_front());
+        }
         let drained = state.full && state.bytes < self.max_bytes.div_ceil(2);
         if drained {
             state.full = false;
         }
-        let more = !state.frames.is_empty();
+        let more = !state.frames.is_empty() || !state.bulk.is_empty();
         drop(state);
         if drained {
             self.drained.notify_one();
@@ -184,7 +228,8 @@ impl SendQueue {
     /// Whether nothing is queued.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lock().frames.is_empty()
+        let state = self.lock();
+        state.frames.is_empty() && state.bulk.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -298,6 +343,40 @@ mod tests {
         assert!(queue.take(&mut out, 1 << 20).await);
         assert_eq!(out.iter().map(|f| f[0]).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert!(queue.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_can_wait_goes_after_the_rest_and_a_part_at_a_time() {
+        let queue = SendQueue::new(1 << 20);
+        for _ in 0..100 {
+            queue.push_bulk(vec![9; 1_000].into()).unwrap();
+        }
+        queue.push(vec![1; 10].into()).unwrap();
+        let mut out = Vec::new();
+        assert!(queue.take(&mut out, 1 << 20).await);
+        assert_eq!((out[0][0], out.len()), (1, 1 + BULK_TAKE_BYTES / 1_000), "the pressing one first");
+        queue.push(vec![2; 10].into()).unwrap();
+        out.clear();
+        assert!(queue.take(&mut out, 1 << 20).await);
+        assert_eq!(out[0][0], 2, "though it came later");
+        out.clear();
+        while !queue.is_empty() {
+            assert!(queue.take(&mut out, 1).await, "at least one");
+        }
+        assert_eq!(out.len(), 100 - 2 * (BULK_TAKE_BYTES / 1_000));
+    }
+
+    #[test]
+    fn what_can_wait_has_a_bound_of_its_own() {
+        let queue = SendQueue::new(10 * (100 + FRAME_OVERHEAD_BYTES));
+        for _ in 0..10 {
+            assert_eq!(queue.push_bulk(frame(100)), Ok(()));
+        }
+        assert_eq!(queue.push_bulk(frame(100)), Err(SendError::Full));
+        assert_eq!(queue.push(frame(100)), Ok(()));
+        queue.close();
+        assert_eq!(queue.push_bulk(frame(1)), Err(SendError::Gone));
+        assert_eq!(queue.push_bulk(frame(0)), Err(SendError::Invalid));
     }
 
     #[tokio::test]

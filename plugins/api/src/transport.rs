@@ -235,6 +235,16 @@ pub trait Links: Send + Sync {
         result
     }
 
+    /// Queues one link message that can wait: what was queued by [`try_send`](Self::try_send) meanwhile goes before it, or soon
+    /// after. Messages of one link queued so arrive in the order queued among themselves. By default the same as `try_send`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`]; then nothing was queued.
+    fn try_send_bulk(&self, link: LinkId, frame: Frame) -> std::result::Result<(), SendError> {
+        self.try_send(link, frame)
+    }
+
     /// Closes a link after writing what is queued, waiting at most a second for that. [`LinkEvent::Down`] follows.
     fn close(&self, link: LinkId);
 }

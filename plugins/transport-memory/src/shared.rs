@@ -132,6 +132,10 @@ impl Links for MemoryLinks {
         self.0.queue(link).ok_or(SendError::Gone)?.push_all(frames)
     }
 
+    fn try_send_bulk(&self, link: LinkId, frame: Frame) -> Result<(), SendError> {
+        self.0.queue(link).ok_or(SendError::Gone)?.push_bulk(frame)
+    }
+
     fn close(&self, link: LinkId) {
         if let Some(queue) = self.0.queue(link) {
             queue.close();

@@ -143,6 +143,10 @@ impl Links for TcpLinks {
         self.shared.queue(link).ok_or(SendError::Gone)?.push_all(frames)
     }
 
+    fn try_send_bulk(&self, link: LinkId, frame: Frame) -> Result<(), SendError> {
+        self.shared.queue(link).ok_or(SendError::Gone)?.push_bulk(frame)
+    }
+
     fn close(&self, link: LinkId) {
         if let Some(queue) = self.shared.queue(link) {
             queue.close();
