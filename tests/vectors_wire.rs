@@ -62,6 +62,7 @@ fn recon(body: &ReconBody) -> Value {
         ReconBody::Taken => json!("taken"),
         ReconBody::Served => json!("served"),
         ReconBody::Done => json!("done"),
+        other => unreachable!("pinned in vectors/recon.json: {other:?}"),
     }
 }
 

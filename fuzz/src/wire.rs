@@ -6,8 +6,8 @@ use bytes::Bytes;
 use rumormill::api::{ExpiryRange, MsgId, PeerAddr};
 use rumormill::proto::PeerRecord;
 use rumormill::proto::wire::{
-    Batch, ByeReason, ENVELOPE_FLAGS, ENVELOPE_MAX_BYTES, ENVELOPE_SIZES, ENVELOPE_VERSION, ENVELOPE_WORK_OFFSET,
-    Envelope, Freshness, Hello, Kind, LINK_VERSION, Message, OpenScope, RECON_MIN_BYTES, ReconBody, Role, SessionRef,
+    Children, Batch, ByeReason, ENVELOPE_FLAGS, ENVELOPE_MAX_BYTES, ENVELOPE_SIZES, ENVELOPE_VERSION, ENVELOPE_WORK_OFFSET,
+    Envelope, Freshness, Hello, Kind, LINK_VERSION, Message, OpenScope, RECON_MIN_BYTES, ReconBody, Role, SessionRef, TreeEntry, TreeNode,
     WORK_BYTES, frame as link_frame, freshness, link_key_to_x25519,
 };
 
@@ -120,6 +120,8 @@ pub(crate) fn messages() -> Vec<Message> {
     let envelope = envelopes().swap_remove(0);
     let window = OpenScope::Window(ExpiryRange { from: 491_000, to: 491_200 });
     let message = Bytes::from_static(&[0x61, 0, 0, 2, 0]);
+    let children = |children| ReconBody::Children { proof: [0; 32], count: 9, children: vec![children] };
+    let nibbles = TreeNode::hour(497_000).child(7).and_then(|node| node.child(9)).expect("the tree is deeper");
     let open = |scope| ReconBody::Open { scope, salt: [1; 32], message: message.clone() };
     vec![
         hello(None),
@@ -143,6 +145,23 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Recon(theirs, ReconBody::Taken),
         Message::Recon(ours, ReconBody::Served),
         Message::Recon(ours, ReconBody::Done),
+        Message::Recon(
+            ours,
+            ReconBody::Begin { scope: OpenScope::Archive([4; 32]), takes_only: true, salt: [1; 16], root: [2; 16] },
+        ),
+        Message::Recon(theirs, ReconBody::Same(Some([3; 32]))),
+        Message::Recon(theirs, children(Children::Hours(vec![(497_000, [1; 5]), (497_001, [2; 5])]))),
+        Message::Recon(theirs, children(Children::Blocks(vec![(1_900, [3; 5])]))),
+        Message::Recon(theirs, children(Children::Nibbles(vec![(0, [4; 5]), (15, [5; 5])]))),
+        Message::Recon(ours, ReconBody::Ask(vec![TreeNode::All, TreeNode::Block(1_900), nibbles])),
+        Message::Recon(
+            ours,
+            ReconBody::Exchange(vec![TreeEntry { node: nibbles, held: vec![[6; 5], [7; 5]], gone: vec![[8; 5]] }]),
+        ),
+        Message::Recon(theirs, ReconBody::Found(vec![0, 7])),
+        Message::Recon(theirs, ReconBody::Page),
+        Message::Recon(ours, ReconBody::Go),
+        Message::Recon(ours, ReconBody::Given),
         Message::Item(theirs, envelope),
         Message::Ping(7),
         Message::Pong(7),

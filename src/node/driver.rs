@@ -18,6 +18,7 @@ use super::clock::Clock;
 use super::outbox::Outbox;
 use super::shared::Shared;
 use super::vault::{Command, Reply, Standing, ToVault};
+use crate::proto::wire;
 use crate::proto::{Engine, EngineEvent, Input, Now, Output, Scope, Timer};
 
 /// How many link events wait for the driver: past it, transports stop reading. Each can be a batch of 64 KiB, and a link
@@ -230,7 +231,7 @@ impl Driver {
                 }
             }
             Reply::Known(id, known) => self.feed(Input::Known { id, known }),
-            Reply::Ids(session, ids) => self.feed(Input::Ids(session, ids)),
+            Reply::Found(session, finding) => self.feed(Input::Found(session, finding)),
             Reply::Fetched(session, envelopes) => self.feed(Input::Fetched(session, envelopes)),
         }
     }
@@ -254,6 +255,7 @@ impl Driver {
             let done = outputs.is_empty();
             for output in outputs.drain(..) {
                 match output {
+                    Output::Send(link, frame) if wire::is_bulk(&frame) => self.send_bulk(link, frame),
                     Output::Send(link, frame) => self.state.outbox.push(link, frame),
                     Output::Dial(addr) => self.dial(&addr),
                     Output::Close(link) => self.close(link),
@@ -264,7 +266,7 @@ impl Driver {
                     }
                     Output::Event(event) => self.engine_event(event).await,
                     Output::Ask(id) => self.ask(Command::Ask(id)),
-                    Output::ListIds(session, shelf, range) => self.ask(Command::ListIds(session, shelf, range)),
+                    Output::Look(session, look) => self.ask(Command::Look(session, look)),
                     Output::Fetch(session, shelf, ids) => self.ask(Command::Fetch(session, shelf, ids)),
                 }
             }
@@ -328,6 +330,20 @@ impl Driver {
     fn links_of(&self, link: LinkId) -> Option<&dyn Links> {
         let scheme = self.state.schemes.get(&link)?;
         self.links.get(scheme).map(|links| &**links)
+    }
+
+    /// What was asked for comes when there is room: the live flood goes first.
+    fn send_bulk(&self, link: LinkId, frame: rumormill_api::Frame) {
+        let Some(links) = self.links_of(link) else { return };
+        match links.try_send_bulk(link, frame) {
+            Ok(()) | Err(SendError::Gone) => {}
+            // The session misses it, fails, and another brings what this one didn't.
+            Err(SendError::Full) => self.shared.count("bulk_full"),
+            Err(SendError::Invalid) => {
+                self.shared.count("invalid_frame");
+                tracing::error!(%link, "the engine made a frame that the transport refuses");
+            }
+        }
     }
 
     fn dial(&mut self, addr: &PeerAddr) {

@@ -119,9 +119,7 @@ impl Parts {
             ..EngineConfig::default()
         };
         let mut engine = Engine::new(config, self.dedup, seed);
-        for id in vault::seen(&*self.history)? {
-            engine.note_seen(&id, now);
-        }
+        let trees = vault::seen(&*self.history, &mut |id| engine.note_seen(id, now))?;
         let rooms = self.keyring.rooms();
         let archives: Vec<_> = rooms.iter().map(|room| room.proof_key().map(|_| room.tag())).collect();
         let serve = self.serve_archive;
@@ -158,6 +156,7 @@ impl Parts {
             presenter: ToPresenter { queue: shown, shared: Arc::clone(&shared) },
             replies,
             retention: self.retention,
+            trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
         };
         if self.inline {

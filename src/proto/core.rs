@@ -22,12 +22,12 @@ const RECORDS_BURST: u64 = 64;
 const OPENS_PER_1000_S: u64 = 200;
 /// … and at once.
 const OPENS_BURST: u64 = 32;
-/// Bytes that one link is served a second because it asks for them, so that the live flood isn't delayed.
-const SERVE_BYTES_PER_S: u64 = 4 << 20;
+/// Bytes that one link is served a second because it asks for them; the live flood goes before them.
+const SERVE_BYTES_PER_S: u64 = 32 << 20;
 /// And at once.
 const SERVE_BURST_BYTES: u64 = 512 << 10;
 /// Bytes of the window that are asked of one link a second.
-const PULL_BYTES_PER_S: u64 = 4 << 20;
+const PULL_BYTES_PER_S: u64 = 16 << 20;
 /// And at once.
 const PULL_BURST_BYTES: u64 = 8 << 20;
 

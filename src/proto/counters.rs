@@ -92,6 +92,8 @@ counters! {
     recon_refused: "Reconciliations that a peer declined.",
     recon_failed: "Reconciliations that failed or fell silent.",
     recon_fault: "Reconciliations in which the peer did what an honest one doesn't. Closes the link.",
+    recon_fruitless: "Reconciliations that found a difference and brought nothing: say because the peer doesn't serve what it has.",
+    recon_old_peer: "Links to peers whose version can't be reconciled with.",
     recon_stray: "Messages of reconciliations that aren't under way (any more). No fault.",
     item_sent: "Envelopes served because they were asked for.",
     item_accepted: "Envelopes received because they were asked for.",

@@ -65,7 +65,7 @@ impl<D: Dedup> Engine<D> {
                     self.recon.decided(&mut self.core, session, !known);
                 }
             }
-            Input::Ids(session, ids) => self.recon.ids(&mut self.core, session, ids),
+            Input::Found(session, finding) => self.recon.finding(&mut self.core, session, finding),
             Input::Fetched(session, envelopes) => self.recon.fetched(&mut self.core, session, envelopes),
             Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link),
             Input::Rooms(rooms) => self.recon.set_rooms(rooms),
@@ -197,7 +197,8 @@ impl<D: Dedup> Engine<D> {
             Message::Graft(ids) => self.rumors.graft(&mut self.core, link, &ids),
             Message::Prune(ids) => self.rumors.prune(&mut self.core, link, &ids),
             Message::Peers(records) => self.peers.receive(&mut self.core, link, &records),
-            Message::Get(session, ids) => self.recon.get(&mut self.core, link, session, ids),
+            // Of sessions of link version 1, none of which this build takes part in.
+            Message::Get(..) => self.core.counters.recon_stray += 1,
             Message::Recon(session, body) => self.recon.message(&mut self.core, link, session, body),
             Message::Item(session, envelope) => {
                 self.recon.item(&mut self.core, &mut self.rumors, &mut self.dedup, link, session, &envelope);
@@ -294,7 +295,7 @@ impl<D: Dedup> Engine<D> {
                 Alarm::Full => self.recon.periodic(&mut self.core, Start::Full),
                 Alarm::CatchUp(link) => self.recon.start_catch_up(&mut self.core, link),
                 Alarm::Session(session) => self.recon.silence(&mut self.core, session),
-                Alarm::Paced(session) => self.recon.go_on(&mut self.core, session),
+                Alarm::Paced(session) => self.recon.paced(&mut self.core, session),
                 Alarm::Announce => self.rumors.flush(&mut self.core),
                 Alarm::Pull => {
                     for link in self.rumors.pull(&mut self.core) {
@@ -302,6 +303,7 @@ impl<D: Dedup> Engine<D> {
                     }
                 }
                 Alarm::Review => self.rumors.review(&mut self.core),
+                Alarm::Turn => self.recon.take_turns(&mut self.core),
             }
         }
     }

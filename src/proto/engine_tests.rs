@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use ed25519_dalek::SigningKey;
-use rumormill_api::{ExpiryHour, Frame, Header, Millis, RoomTag, Seen, Shelf};
+use rumormill_api::{ExpiryHour, ExpiryRange, Frame, Header, Millis, RoomTag, Seen, Shelf};
 
 use super::super::wire::{
     ENVELOPE_OVERHEAD_BYTES, ENVELOPE_VERSION, ENVELOPE_WORK_OFFSET, Envelope, HOUR_MS, OpenScope, ReconBody, Role,
-    SessionRef,
+    Root, SessionRef, TreeKey,
 };
-use super::super::{RoomProof, Scope};
+use super::super::{Finding, Look, Question, RoomProof, Scope, Source, Tree, TreeLoader};
 use super::*;
 
 const NOW: Now = Now { mono: 1_000, unix: 500_000 * HOUR_MS };
@@ -116,45 +116,82 @@ fn whatever_is_malformed_about_an_envelope_closes_the_link() {
     assert_eq!(engine.counters().accepted, 1);
 }
 
-/// Begins to load a room's archive of one envelope; returns the session as the peer sees it, and OPEN.
+/// Begins to load a room's archive of one envelope; returns the session as the peer sees it, and BEGIN.
 fn load(engine: &mut Engine<Exact>, held: &Envelope) -> (SessionRef, ReconBody) {
     let tag = RoomTag([7; 16]);
     engine.handle(Input::Rooms(vec![RoomProof { tag, key: [8; 32], serve: true }]), NOW);
     engine.handle(Input::Sync { token: 1, scope: Scope::Archive(tag), link: None }, NOW);
     let outputs: Vec<_> = engine.outputs().collect();
-    let session = outputs.iter().find_map(|output| match output {
-        Output::ListIds(session, Shelf::Archive(_), _) => Some(*session),
+    let looked = outputs.into_iter().find_map(|output| match output {
+        Output::Look(session, look) if look.shelf == Shelf::Archive(tag) => Some((session, look)),
         _ => None,
     });
-    engine.handle(Input::Ids(session.unwrap(), Some(vec![(held.expiry(), held.id())])), NOW);
+    let (session, look) = looked.unwrap();
+    engine.handle(Input::Found(session, tree(held).answer(&look, &mut One(held)).unwrap()), NOW);
     let outputs: Vec<_> = engine.outputs().collect();
-    let open = said(&outputs).into_iter().find_map(|message| match message {
+    let begin = said(&outputs).into_iter().find_map(|message| match message {
         Message::Recon(session, body) => Some((session, body)),
         _ => None,
     });
-    open.unwrap()
+    begin.unwrap()
+}
+
+/// A shelf with one envelope.
+struct One<'a>(&'a Envelope);
+
+impl Source for One<'_> {
+    type Error = ();
+
+    fn ids(&mut self, from: TreeKey, to: TreeKey, limit: usize) -> Result<Vec<TreeKey>, ()> {
+        let key = (self.0.expiry(), self.0.id());
+        Ok(Some(key).filter(|key| (from..=to).contains(key)).into_iter().take(limit).collect())
+    }
+
+    fn gone(&mut self, _: TreeKey, _: TreeKey, _: usize) -> Result<Vec<TreeKey>, ()> {
+        Ok(Vec::new())
+    }
+
+    fn envelope(&mut self, _: &MsgId) -> Option<Bytes> {
+        Some(self.0.bytes().clone())
+    }
+}
+
+fn tree(held: &Envelope) -> Tree {
+    let mut loader = TreeLoader::default();
+    loader.push((held.expiry(), held.id()));
+    loader.finish()
 }
 
 #[test]
 fn opening_a_session_about_a_room_tells_a_stranger_of_no_envelope() {
     let (mut engine, held) = (linked(), envelope(1));
-    let (_, open) = load(&mut engine, &held);
-    let ReconBody::Open { scope: OpenScope::Archive(_), salt, message } = open else { panic!("{open:?}") };
-    // One id only, so it stands in the first message as it is.
-    let guess = blake3::keyed_hash(&salt, &held.id().0);
-    assert!(message.len() > 32);
-    assert!(!message.windows(32).any(|window| window == guess.as_bytes()));
+    let (_, begin) = load(&mut engine, &held);
+    let ReconBody::Begin { scope: OpenScope::Archive(_), salt, root, .. } = begin else { panic!("{begin:?}") };
+    assert_ne!(root, Root::default());
+    // Whoever has the envelope and the salt, but not the room, would find this, were the session's key made of the salt.
+    let look = Look {
+        shelf: Shelf::Window,
+        range: ExpiryRange::ALL,
+        key: blake3::derive_key("rumormill reconciliation of the window v2", &salt),
+        question: Question::Root,
+    };
+    let guess = tree(&held).answer(&look, &mut One(&held)).unwrap();
+    assert!(matches!(guess, Finding::Root(guess, 1) if guess != root));
 }
 
 #[test]
 fn who_has_not_proven_a_room_is_served_nothing_of_it() {
     let (mut engine, held) = (linked(), envelope(1));
-    let (session, open) = load(&mut engine, &held);
-    let ReconBody::Open { salt, .. } = open else { panic!("{open:?}") };
-    let guess = *blake3::keyed_hash(&salt, &held.id().0).as_bytes();
+    let (session, begin) = load(&mut engine, &held);
+    assert!(matches!(begin, ReconBody::Begin { .. }));
     let session = SessionRef { number: session.number, sender: Role::Responder };
-    let outputs = hear(&mut engine, LINK, &Message::Get(session, vec![guess]));
-    assert!(!outputs.iter().any(|output| matches!(output, Output::Fetch(..))));
-    assert!(closes(&outputs));
-    assert_eq!(engine.counters().recon_fault, 1);
+    // It wants what it hasn't been told of, or says that the two hold the same.
+    for body in [ReconBody::Found(vec![0]), ReconBody::Same(None), ReconBody::Same(Some([1; 32]))] {
+        let (mut engine, held) = (linked(), envelope(1));
+        load(&mut engine, &held);
+        let outputs = hear(&mut engine, LINK, &Message::Recon(session, body));
+        assert!(!outputs.iter().any(|output| matches!(output, Output::Fetch(..))));
+        assert!(closes(&outputs));
+        assert_eq!(engine.counters().recon_fault, 1);
+    }
 }

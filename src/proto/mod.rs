@@ -21,7 +21,9 @@ mod timers;
 pub mod wire;
 
 pub use antientropy::{
-    CATCH_UP_EVERY_MS, NEED_MAX_IDS, RECENT_HOURS, ROUNDS_MAX, SESSION_MAX_MS, SESSIONS_SERVED_MAX, SILENCE_MS,
+    CATCH_UP_EVERY_MS, FRUITLESS_MAX, FRUITLESS_PAUSE_MS, Finding, HOURS_MAX, ITEMS_MAX, LEAF_MAX_IDS, Look,
+    PAGE_BYTES, PAGES_AHEAD, Page, Place, Question, RECENT_HOURS, ROUNDS_MAX, SESSION_MAX_MS, SESSIONS_SERVED_MAX,
+    SILENCE_MS, Source, Step, TREE_LINK_VERSION, Tree, TreeLoader, previous_key,
 };
 pub use config::{
     DEAD_AFTER_MS, Dissemination, EAGER, EAGER_MAX, EngineConfig, FULL_EVERY_MS, HELLO_TIMEOUT_MS, LINKS_MAX,
@@ -117,8 +119,8 @@ pub enum Input {
         /// Whether the exact store, or what waits to be written to it, has had it.
         known: bool,
     },
-    /// The answer to [`Output::ListIds`]; `None` when the store failed.
-    Ids(SessionId, Option<Vec<(ExpiryHour, MsgId)>>),
+    /// The answer to [`Output::Look`].
+    Found(SessionId, Finding),
     /// The answer to [`Output::Fetch`]: what of the asked-for the store could serve.
     Fetched(SessionId, Vec<Bytes>),
     /// Start a reconciliation with one link, or (`None`) with every link. Its end is an [`EngineEvent::SyncEnded`] of
@@ -150,8 +152,9 @@ pub enum Output {
     Accept(Accepted),
     /// Ask the exact store whether it has had this id; answer with [`Input::Known`].
     Ask(MsgId),
-    /// List the ids of a shelf; answer with [`Input::Ids`].
-    ListIds(SessionId, Shelf, ExpiryRange),
+    /// Look at a shelf, [with its tree](Tree::answer), after all that was accepted before is durable; answer with
+    /// [`Input::Found`].
+    Look(SessionId, Box<Look>),
     /// Fetch envelopes of a shelf; answer with [`Input::Fetched`].
     Fetch(SessionId, Shelf, Vec<MsgId>),
     /// Feed [`Input::Timer`] at this monotonic time or later.

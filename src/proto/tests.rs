@@ -357,11 +357,11 @@ fn a_link_that_is_behind_gets_no_rumors_and_then_a_repair() {
     let outputs = hand.input(Input::Publish(live(1)));
     assert_eq!((sent(&outputs, 5).len(), sent(&outputs, 6).len()), (0, 1));
     assert_eq!((hand.count("link_full"), hand.count("held_back")), (1, 1));
-    assert!(!hand.pass(2_000).iter().any(|output| matches!(output, Output::ListIds(..))));
+    assert!(!hand.pass(2_000).iter().any(|output| matches!(output, Output::Look(..))));
     hand.input(Input::LinkDrained(LinkId(5)));
     assert_eq!(sent(&hand.input(Input::Publish(live(2))), 5).len(), 1);
     let outputs = hand.pass(2_000);
-    let listed = outputs.iter().filter(|output| matches!(output, Output::ListIds(..))).count();
+    let listed = outputs.iter().filter(|output| matches!(output, Output::Look(..))).count();
     assert_eq!(listed, 1, "{outputs:?}");
 }
 
@@ -378,7 +378,7 @@ fn new_bytes_over_a_links_rate_are_left_to_reconciliation_and_other_links() {
     assert_eq!((hand.count("over_rate"), hand.count("duplicate")), (1, 1), "what is known costs nothing");
     assert_eq!(accepted(&hand.rumor(6, &live(3))).len(), 1, "a copy over another link is new");
     let outputs = hand.pass(1_000);
-    assert!(outputs.iter().any(|output| matches!(output, Output::ListIds(..))), "{outputs:?}");
+    assert!(outputs.iter().any(|output| matches!(output, Output::Look(..))), "{outputs:?}");
     assert!(!closes(&outputs, 5), "an honest relay isn't punished for carrying spam");
     assert_eq!(accepted(&hand.rumor(5, &live(4))).len(), 1);
 }
@@ -445,7 +445,7 @@ fn what_the_driver_gets_wrong_is_ignored() {
         Input::Batch(link, live(1)),
         Input::DialFailed(addr(9)),
         Input::Known { id: MsgId([0; 32]), known: false },
-        Input::Ids(SessionId(9), None),
+        Input::Found(SessionId(9), Finding::Failed),
         Input::Fetched(SessionId(9), vec![live(1)]),
         Input::Timer(Timer(99)),
         Input::OwnRecord(Some(Bytes::from_static(b"no record"))),

@@ -23,6 +23,8 @@ pub(super) enum Alarm {
     Session(SessionId),
     /// Go on with a reconciliation that had used up its rate.
     Paced(SessionId),
+    /// Look whether a reconciliation that waits may begin.
+    Turn,
     /// Send what was gathered to be announced.
     Announce,
     /// Ask for what was announced and didn't come.

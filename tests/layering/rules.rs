@@ -78,7 +78,6 @@ const PROTO_CRATES: &[&str] = &[
     "ciborium",
     "data_encoding",
     "ed25519_dalek",
-    "negentropy",
     "rand_chacha",
     "rand_core",
     "serde",

@@ -160,6 +160,15 @@ impl History for Store {
         self.inner().history.tombstones()
     }
 
+    fn tombstones_between(
+        &self,
+        from: (ExpiryHour, MsgId),
+        to: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> ApiResult<Vec<(ExpiryHour, MsgId)>> {
+        self.inner().history.tombstones_between(from, to, limit)
+    }
+
     fn state(&self, key: &str) -> ApiResult<Option<Bytes>> {
         self.inner().history.state(key)
     }

@@ -359,6 +359,22 @@ pub trait History: Send {
         Ok(ids)
     }
 
+    /// At most `limit` of the (expiry, id) pairs of unexpired tombstones between the two, both included, ascending. By
+    /// default none: then what was evicted here is offered by peers again and again.
+    ///
+    /// # Errors
+    ///
+    /// As the trait says.
+    fn tombstones_between(
+        &self,
+        from: (ExpiryHour, MsgId),
+        to: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        let _ = (from, to, limit);
+        Ok(Vec::new())
+    }
+
     /// A value written by [`Entry::State`].
     ///
     /// # Errors

@@ -7,7 +7,7 @@ mod order;
 mod room;
 mod window;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use rumormill_api::{
@@ -53,7 +53,8 @@ pub struct MemoryHistory {
     held: HashMap<MsgId, Held>,
     window: Window,
     archive: BTreeMap<RoomTag, Room>,
-    tombstones: BTreeMap<MsgId, ExpiryHour>,
+    tombstones: HashSet<MsgId>,
+    tombstone_order: BTreeSet<(ExpiryHour, MsgId)>,
     state: BTreeMap<String, Bytes>,
 }
 
@@ -64,7 +65,7 @@ impl MemoryHistory {
 
     /// Whether the envelope was new to the window.
     fn put_window(&mut self, id: MsgId, expiry: ExpiryHour, source: SourceGroup, envelope: &Bytes) -> bool {
-        if self.tombstones.contains_key(&id) {
+        if self.tombstones.contains(&id) {
             return false;
         }
         let held = self.held_mut(id, envelope);
@@ -155,7 +156,7 @@ impl History for MemoryHistory {
         Ok(Holding {
             window: held.is_some_and(|held| held.window.is_some()),
             archive: held.is_some_and(|held| !held.rooms.is_empty()),
-            tombstone: self.tombstones.contains_key(id),
+            tombstone: self.tombstones.contains(id),
         })
     }
 
@@ -231,7 +232,19 @@ impl History for MemoryHistory {
     }
 
     fn tombstones(&self) -> Result<Vec<MsgId>> {
-        Ok(self.tombstones.keys().copied().collect())
+        Ok(self.tombstone_order.iter().map(|(_, id)| *id).collect())
+    }
+
+    fn tombstones_between(
+        &self,
+        from: (ExpiryHour, MsgId),
+        to: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        if from > to {
+            return Ok(Vec::new());
+        }
+        Ok(self.tombstone_order.range(from..=to).take(limit).copied().collect())
     }
 
     fn state(&self, key: &str) -> Result<Option<Bytes>> {
@@ -241,9 +254,11 @@ impl History for MemoryHistory {
     fn prune(&mut self, keep: &Retention, now: ExpiryHour) -> Result<Pruned> {
         let mut pruned = Pruned::default();
 
-        let before = self.tombstones.len();
-        self.tombstones.retain(|_, expiry| *expiry >= now);
-        pruned.tombstones = before - self.tombstones.len();
+        let kept = self.tombstone_order.split_off(&(now, MsgId([0; 32])));
+        for (_, id) in std::mem::replace(&mut self.tombstone_order, kept) {
+            self.tombstones.remove(&id);
+            pruned.tombstones += 1;
+        }
 
         if let Some(last) = now.checked_sub(1) {
             let expired = ExpiryRange { from: 0, to: last };
@@ -262,7 +277,8 @@ impl History for MemoryHistory {
         while self.window.bytes() > keep.window_quota_bytes {
             let Some((expiry, id)) = self.window.next_to_evict() else { break };
             self.leave_window(&id);
-            self.tombstones.insert(id, expiry);
+            self.tombstones.insert(id);
+            self.tombstone_order.insert((expiry, id));
             pruned.evicted += 1;
         }
         Ok(pruned)

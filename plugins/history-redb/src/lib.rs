@@ -205,6 +205,15 @@ impl History for RedbHistory {
         self.read(|transaction| read::ids(transaction, shelf, range))
     }
 
+    fn tombstones_between(
+        &self,
+        from: (ExpiryHour, MsgId),
+        to: (ExpiryHour, MsgId),
+        limit: usize,
+    ) -> Result<Vec<(ExpiryHour, MsgId)>> {
+        self.read(|transaction| read::tombstones_between(transaction, from, to, limit))
+    }
+
     fn tombstones(&self) -> Result<Vec<MsgId>> {
         self.read(read::tombstones)
     }

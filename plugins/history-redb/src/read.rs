@@ -12,8 +12,8 @@ use rumormill_api::{
 use crate::NAME;
 use crate::fault::Tried;
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, FIRST_ID, LAST_ID, SOURCES, STATE, TOMBSTONES, WINDOW,
-    WINDOW_ORDER,
+    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, FIRST_ID, LAST_ID, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES,
+    WINDOW, WINDOW_ORDER,
 };
 
 /// Before every room.
@@ -209,6 +209,25 @@ pub(crate) fn check(transaction: &ReadTransaction, after: Option<&MsgId>, limit:
     };
     let damaged = damaged.into_iter().map(rooms).collect::<Tried<_>>()?;
     Ok(Checked { envelopes: present.len() as u64, damaged, next })
+}
+
+pub(crate) fn tombstones_between(
+    transaction: &ReadTransaction,
+    from: (ExpiryHour, MsgId),
+    to: (ExpiryHour, MsgId),
+    limit: usize,
+) -> Tried<Vec<(ExpiryHour, MsgId)>> {
+    let mut ids = Vec::new();
+    if from > to {
+        return Ok(ids);
+    }
+    let order = transaction.open_table(TOMBSTONE_ORDER)?;
+    for entry in order.range((from.0, &from.1.0)..=(to.0, &to.1.0))?.take(limit) {
+        let (key, _) = entry?;
+        let (expiry, id) = key.value();
+        ids.push((expiry, MsgId(*id)));
+    }
+    Ok(ids)
 }
 
 pub(crate) fn tombstones(transaction: &ReadTransaction) -> Tried<Vec<MsgId>> {

@@ -8,7 +8,7 @@ use rumormill_api::{Entry, Hashed, Millis, MsgId, Shelf};
 use tokio::sync::oneshot;
 
 use super::queries::no_such_chat;
-use super::{Batch, PENDING_MANIFESTS_MAX, Vault, Waiting};
+use super::{Batch, PENDING_MANIFESTS_MAX, PENDING_MANIFESTS_MAX_PER_PERSON, Vault, Waiting};
 use crate::node::api::{Event, Message, NodeError, NoticeLevel, Person};
 use crate::node::ext::Draft;
 use crate::node::presenter::Shown;
@@ -150,8 +150,10 @@ impl Vault {
     }
 
     pub(super) fn wait_for(&mut self, chunk: MsgId, waiting: Waiting) {
-        // Past the bound it is in the history, but not shown live.
-        if self.progress.pending.len() < PENDING_MANIFESTS_MAX {
+        // Past the bounds it is in the history, but not shown live. One member's can't crowd out the others'.
+        let from = waiting.manifest.from;
+        let of_theirs = self.progress.pending.values().filter(|other| other.manifest.from == from).count();
+        if self.progress.pending.len() < PENDING_MANIFESTS_MAX && of_theirs < PENDING_MANIFESTS_MAX_PER_PERSON {
             self.progress.pending.insert(chunk, waiting);
         } else {
             self.shared.count("not_shown_live");

@@ -11,11 +11,13 @@
 //! | `messages` | messages in and out |
 //! | `queries` | what the store is asked, by the user and at the start |
 //! | `queue` | the way in, bounded |
+//! | `trees` | what reconciliation asks of the store |
 //! | `upkeep` | pruning, gaps, damage, retries |
 
 mod messages;
 mod queries;
 mod queue;
+mod trees;
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -24,7 +26,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rumormill_api::{Entry, ErrorKind, ExpiryHour, ExpiryRange, History, MsgId, Result as ApiResult, Retention, Shelf};
+use rumormill_api::{Entry, ErrorKind, ExpiryHour, History, MsgId, Result as ApiResult, Retention, Shelf};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::api::{HistoryQuery, Message, NodeError, NoticeLevel};
@@ -32,11 +34,12 @@ use super::clock::{Clock, Entropy};
 use super::ext::Draft;
 use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
-use crate::proto::{Accepted, SessionId};
+use crate::proto::{Accepted, Finding, Look, SessionId};
 use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
 use queries::state_key;
 pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen};
 pub(super) use queue::ToVault;
+pub(super) use trees::Trees;
 
 /// How many commands may wait for the vault.
 pub(super) const VAULT_QUEUE_MAX: usize = 8_192;
@@ -57,6 +60,9 @@ pub(super) const HISTORY_LIMIT_MAX: usize = 10_000;
 /// How many manifests wait for their chunks.
 const PENDING_MANIFESTS_MAX: usize = 1_024;
 
+/// How many of them may be one member's.
+const PENDING_MANIFESTS_MAX_PER_PERSON: usize = 64;
+
 /// How many damaged messages are remembered, so as not to show them again.
 const DAMAGED_MAX: usize = 65_536;
 
@@ -72,8 +78,8 @@ pub(super) enum Command {
     Publish(Draft, oneshot::Sender<Result<MsgId, NodeError>>),
     /// Has this id been here? Answered by [`Reply::Known`].
     Ask(MsgId),
-    /// Answered by [`Reply::Ids`].
-    ListIds(SessionId, Shelf, ExpiryRange),
+    /// Answered by [`Reply::Found`].
+    Look(SessionId, Box<Look>),
     /// Answered by [`Reply::Fetched`].
     Fetch(SessionId, Shelf, Vec<MsgId>),
     /// A page of a chat's history.
@@ -96,7 +102,7 @@ pub(super) enum Command {
 pub(super) enum Reply {
     Publish(Vec<Bytes>),
     Known(MsgId, bool),
-    Ids(SessionId, Option<Vec<(ExpiryHour, MsgId)>>),
+    Found(SessionId, Finding),
     Fetched(SessionId, Vec<Bytes>),
 }
 
@@ -155,6 +161,7 @@ pub(super) struct Vault {
     pub(super) presenter: ToPresenter,
     pub(super) replies: mpsc::UnboundedSender<Reply>,
     pub(super) retention: Retention,
+    pub(super) trees: Trees,
     pub(super) progress: Progress,
 }
 
@@ -251,11 +258,10 @@ impl Vault {
                     || self.history.holds(&id).map_or(true, |holding| holding.any());
                 self.reply(Reply::Known(id, known));
             }
-            Command::ListIds(session, shelf, range) => {
+            Command::Look(session, look) => {
                 self.commit(batch);
-                let ids = self.history.ids(shelf, range);
-                let ids = self.noted(ids);
-                self.reply(Reply::Ids(session, ids));
+                let finding = self.look(&look);
+                self.reply(Reply::Found(session, finding));
             }
             Command::Fetch(session, shelf, ids) => {
                 self.commit(batch);
@@ -324,6 +330,7 @@ impl Vault {
                 self.shared.count("damaged");
                 tracing::warn!(%error, "a damaged envelope is fetched again from peers");
                 let forgotten = self.history.forget(id);
+                self.trees.forget();
                 if self.noted(forgotten).is_some() && self.progress.damaged.len() < DAMAGED_MAX {
                     self.progress.damaged.insert(*id);
                 }
@@ -350,6 +357,7 @@ impl Vault {
         }
         match self.history.append_batch(&batch.write) {
             Ok(_) => {
+                self.trees.note(batch.write.entries());
                 batch.archived.iter().for_each(|id| {
                     self.progress.damaged.remove(id);
                 });

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use rumormill_api::{Cursor, ErrorKind, ExpiryRange, History, MsgId, Result as ApiResult, RoomTag, Shelf};
 
-use super::{ADDRESSES_KEY, HISTORY_LIMIT_MAX, Standing, Vault};
+use super::{ADDRESSES_KEY, HISTORY_LIMIT_MAX, Standing, Trees, Vault};
 use crate::node::api::{HistoryQuery, Message, NodeError};
+use crate::proto::TreeLoader;
 use crate::room::{Body, Opened, Room, RoomKind, RoomState, StorageKey, display_order};
 
 impl Vault {
@@ -44,7 +45,8 @@ impl Vault {
             found = opened;
         }
         let gaps: HashSet<_> = self.states[room].missing_ids().collect();
-        let forgets = self.keyring.rooms()[room].kind() == RoomKind::Ephemeral;
+        let of = &self.keyring.rooms()[room];
+        let forgets = of.kind() == RoomKind::Ephemeral || of.reads_from_now_on();
         let misses = |id: &MsgId| if forgets { gaps.contains(id) } else { !self.archived(id) };
         let messages = display_order(&found).into_iter().filter_map(|at| {
             let opened = &found[at];
@@ -73,11 +75,34 @@ impl Vault {
     }
 }
 
-/// What every id on the window and every tombstone is: what deduplication starts from.
-pub(in crate::node) fn seen(history: &dyn History) -> ApiResult<Vec<MsgId>> {
-    let mut ids: Vec<_> = history.ids(Shelf::Window, ExpiryRange::ALL)?.into_iter().map(|(_, id)| id).collect();
-    ids.extend(history.tombstones()?);
-    Ok(ids)
+/// How many ids are read at a time, so that they are never all in memory at once.
+const SEEN_PAGE_IDS: usize = 8_192;
+
+/// Hands over every id on the window and every tombstone: what deduplication starts from. What reconciliation starts from comes
+/// back, read at the same time.
+pub(in crate::node) fn seen(history: &dyn History, see: &mut dyn FnMut(&MsgId)) -> ApiResult<Trees> {
+    let (mut loader, mut after) = (TreeLoader::default(), None);
+    loop {
+        let ids = history.ids_after(Shelf::Window, ExpiryRange::ALL, after, SEEN_PAGE_IDS)?;
+        for key in &ids {
+            see(&key.1);
+            loader.push(*key);
+        }
+        after = ids.last().copied();
+        if ids.len() < SEEN_PAGE_IDS {
+            break;
+        }
+    }
+    let mut after = None;
+    loop {
+        let ids = history.tombstones_after(after, SEEN_PAGE_IDS)?;
+        ids.iter().for_each(&mut *see);
+        after = ids.last().copied();
+        if ids.len() < SEEN_PAGE_IDS {
+            break;
+        }
+    }
+    Ok(Trees::of_window(loader.finish()))
 }
 
 /// The states of the rooms as they were kept; `None` for a room that is new, or whose state is damaged.

@@ -17,6 +17,7 @@ impl Vault {
     pub(super) fn prune(&mut self, now: ExpiryHour) {
         let pruned = self.history.prune(&self.retention, now);
         if let Some(pruned) = self.noted(pruned) {
+            self.trees.prune(&pruned, now);
             tracing::debug!(?pruned, "pruned the history");
         }
         let now_ms = self.clock.now().unix;
@@ -36,7 +37,9 @@ impl Vault {
         if self.progress.window_bytes > self.retention.window_quota_bytes / QUOTA_SLACK_SHARE {
             self.progress.window_bytes = 0;
             let evicted = self.history.prune(&self.retention, 0);
-            self.noted(evicted);
+            if let Some(pruned) = self.noted(evicted) {
+                self.trees.prune(&pruned, 0);
+            }
         }
     }
 

@@ -1,21 +1,24 @@
 //! When to reconcile with whom, and how it ends.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
-use rumormill_api::{Direction, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, Shelf};
+use rumormill_api::{Direction, ExpiryHour, ExpiryRange, LinkId, Millis, Shelf};
 
-use super::super::core::Core;
+use super::super::core::{Core, Link};
 use super::super::timers::Alarm;
 use super::super::wire::{
-    ENVELOPE_LIFE_HOURS, Freshness, HOUR_MS, Message, OpenScope, ReconBody, Role, SALT_BYTES, SessionRef, freshness,
+    ENVELOPE_LIFE_HOURS, HOUR_MS, Message, OpenScope, ReconBody, Role, Root, SessionRef, TREE_SALT_BYTES,
 };
-use super::super::{EngineEvent, Output, RoomProof, Scope, SessionId};
+use super::super::{EngineEvent, RoomProof, Scope, SessionId};
+use super::exchange::{decline, look};
 use super::proof::proofs;
-use super::session::{Proofs, Session, Stage, Subject};
+use super::session::{ITEMS_MAX, Proofs, Session, Subject};
+use super::tree::Question;
 
 /// What the recent part of the window is: envelopes made within so many hours, if they were given a full life.
 pub const RECENT_HOURS: u32 = 2;
+/// The first link version whose sessions compare trees.
+pub const TREE_LINK_VERSION: u8 = 2;
 /// The least time between two repairs with one link, in milliseconds.
 pub const CATCH_UP_EVERY_MS: Millis = 10_000;
 /// How soon a repair begins at the earliest, in milliseconds.
@@ -28,6 +31,20 @@ pub const SESSION_MAX_MS: Millis = 1_800_000;
 pub const SESSIONS_SERVED_MAX: usize = 16;
 /// Rooms whose archives this node has, at most.
 const ROOMS_MAX: usize = 4_096;
+/// What waits for its turn, at most.
+const QUEUE_MAX: usize = 1_024;
+/// How long a session about the window has the others wait, in milliseconds …
+const TURN_MS: Millis = 10_000;
+/// … and longer while it brings so many envelopes a second.
+const TURN_ITEMS_PER_S: u64 = 64;
+/// How often a node looks whether what waits may begin, in milliseconds.
+const TURN_EVERY_MS: Millis = 1_000;
+/// Envelopes out of one session from which on a node compares with its other links as well: they lack them, perhaps.
+const NEWS_MIN_ITEMS: u64 = 16;
+/// How many peers in a row may not serve what they have, or not answer, before a node waits until comparing is due again.
+const IN_VAIN_MAX: usize = 8;
+/// How long a peer with which comparing led to nothing isn't compared with, in milliseconds; unless the user asks.
+pub const FRUITLESS_PAUSE_MS: Millis = 3_600_000;
 
 /// What is reconciled without anyone asking.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +58,7 @@ pub(in super::super) enum Start {
 /// A session that is to be opened.
 #[derive(Clone, Copy, Debug)]
 struct Job {
+    link: LinkId,
     scope: Scope,
     sync: Option<u64>,
 }
@@ -64,9 +82,13 @@ pub(in super::super) struct Recon {
     rooms: Vec<RoomProof>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) by_wire: BTreeMap<(LinkId, Role, u32), SessionId>,
-    waiting: BTreeMap<LinkId, VecDeque<Job>>,
+    queue: VecDeque<Job>,
     syncs: BTreeMap<u64, Sync>,
     caught_up_at: BTreeMap<LinkId, Millis>,
+    /// Links with which comparing led to nothing, and until when they are left alone.
+    fruitless_until: BTreeMap<LinkId, Millis>,
+    /// With whom comparing led to nothing since the last time that it was due: another peer is asked at once.
+    in_vain: BTreeSet<LinkId>,
     next_session: u64,
     next_number: u32,
     next_sync: u64,
@@ -88,10 +110,11 @@ impl Recon {
             core.timers.set(Alarm::Recent, core.now.mono + recent);
             core.timers.set(Alarm::Full, core.now.mono + full);
         }
-        let dialled = core.links.get(&link).is_some_and(|link| matches!(link.info.direction, Direction::Outgoing(_)));
-        if dialled && core.config.reconcile_on_connect {
-            let scope = Scope::Window(window(core, Start::Full));
-            self.enqueue(core, link, Job { scope, sync: None });
+        let Some(state) = core.links.get(&link) else { return };
+        if !compares(state) {
+            core.counters.recon_old_peer += 1;
+        } else if matches!(state.info.direction, Direction::Outgoing(_)) && core.config.reconcile_on_connect {
+            self.enqueue_window(core, link, Start::Full);
         }
     }
 
@@ -103,13 +126,24 @@ impl Recon {
         };
         let wait = core.jitter(every).max(1);
         core.timers.set(alarm, core.now.mono + wait);
-        let links: Vec<_> = core.ready_links().filter(|(_, link)| !link.behind).map(|(id, _)| id).collect();
-        if links.is_empty() {
-            return;
+        self.in_vain.clear();
+        self.with_anyone(core, start);
+    }
+
+    /// Compares with a peer chosen at random, with none again with which that has just led to nothing.
+    fn with_anyone(&mut self, core: &mut Core, start: Start) {
+        let now = core.now.mono;
+        self.fruitless_until.retain(|_, until| *until > now);
+        let comparable =
+            core.ready_links().filter(|(id, link)| compares(link) && !link.behind && !self.in_vain.contains(id));
+        let (left_alone, links): (Vec<_>, Vec<_>) = comparable
+            .map(|(id, _)| id)
+            .partition(|link| !self.in_vain.is_empty() && self.fruitless_until.contains_key(link));
+        let links = if links.is_empty() { left_alone } else { links };
+        if !links.is_empty() {
+            let link = links[core.below(links.len())];
+            self.enqueue_window(core, link, start);
         }
-        let link = links[core.below(links.len())];
-        let scope = Scope::Window(window(core, start));
-        self.enqueue(core, link, Job { scope, sync: None });
     }
 
     /// A link's live flood lost something on the way: repair it soon.
@@ -120,12 +154,21 @@ impl Recon {
     }
 
     pub(in super::super) fn start_catch_up(&mut self, core: &mut Core, link: LinkId) {
-        if core.ready(link).is_none_or(|link| link.behind) {
+        if core.ready(link).is_none_or(|link| link.behind || !compares(link)) {
             return;
         }
         self.caught_up_at.insert(link, core.now.mono);
-        let scope = Scope::Window(window(core, Start::Recent));
-        self.enqueue(core, link, Job { scope, sync: None });
+        self.enqueue_window(core, link, Start::Recent);
+    }
+
+    /// Compares the window. All of it, since equal hours cost a few bytes, and what was made for a short life isn't in its
+    /// recent part; but the recent part alone with a peer that, say by evictions, differs in what neither can mend.
+    fn enqueue_window(&mut self, core: &mut Core, link: LinkId, start: Start) {
+        let mut range = all_valid(core);
+        if start == Start::Recent && self.fruitless_until.contains_key(&link) {
+            range.from = range.to - 1 - RECENT_HOURS;
+        }
+        self.enqueue(core, Job { link, scope: Scope::Window(range), sync: None });
     }
 
     /// The driver wants a reconciliation.
@@ -145,12 +188,12 @@ impl Recon {
     fn next_of_sync(&mut self, core: &mut Core, key: u64) {
         let Some(sync) = self.syncs.get_mut(&key) else { return };
         while let Some(link) = sync.remaining.pop_front() {
-            if core.ready(link).is_none() {
+            if core.ready(link).is_none_or(|link| !compares(link)) {
                 sync.failed += 1;
                 continue;
             }
-            let job = Job { scope: sync.scope, sync: Some(key) };
-            self.enqueue(core, link, job);
+            let job = Job { link, scope: sync.scope, sync: Some(key) };
+            self.enqueue(core, job);
             return;
         }
         if let Some(sync) = self.syncs.remove(&key) {
@@ -159,15 +202,31 @@ impl Recon {
         }
     }
 
-    /// Opens a session, or has it wait until the link's present one is over.
-    fn enqueue(&mut self, core: &mut Core, link: LinkId, job: Job) {
-        if self.opened_on(link) {
-            let waiting = self.waiting.entry(link).or_default();
-            if job.sync.is_some() || waiting.iter().all(|other| other.sync.is_some()) {
-                waiting.push_back(job);
+    /// Opens a session, now or when it is its turn.
+    fn enqueue(&mut self, core: &mut Core, job: Job) {
+        let same = |other: &Job| other.link == job.link && other.sync.is_none();
+        if job.sync.is_none() && (self.queue.len() >= QUEUE_MAX || self.queue.iter().any(same)) {
+            return;
+        }
+        self.queue.push_back(job);
+        self.take_turns(core);
+    }
+
+    /// Opens what may be opened: one session on a link, and of those about the window one at a time, since two would bring the
+    /// same envelopes twice. One that is slow doesn't hold the others up for long.
+    pub(in super::super) fn take_turns(&mut self, core: &mut Core) {
+        let mut at = 0;
+        while let Some(job) = self.queue.get(at).copied() {
+            let window = matches!(job.scope, Scope::Window(_));
+            if self.opened_on(job.link) || window && self.brings(core.now.mono, None) {
+                at += 1;
+                continue;
             }
-        } else {
-            self.open(core, link, job);
+            self.queue.remove(at);
+            self.open(core, job);
+        }
+        if !self.queue.is_empty() {
+            core.timers.set_by(Alarm::Turn, core.now.mono + TURN_EVERY_MS);
         }
     }
 
@@ -175,14 +234,56 @@ impl Recon {
         self.by_wire.range((link, Role::Initiator, 0)..=(link, Role::Initiator, u32::MAX)).next().is_some()
     }
 
-    fn open(&mut self, core: &mut Core, link: LinkId, job: Job) {
+    /// Whether another session than `but` is about to bring, or brings, what the window lacks.
+    fn brings(&self, now: Millis, but: Option<SessionId>) -> bool {
+        self.sessions.iter().any(|(id, session)| {
+            let age = now.saturating_sub(session.begun_at);
+            Some(*id) != but
+                && !session.is_archive()
+                && (session.role == Role::Initiator || session.takes())
+                && (age < TURN_MS || session.received > age * TURN_ITEMS_PER_S / 1_000)
+        })
+    }
+
+    /// Whether another session brings what the window lacks now.
+    pub(super) fn brings_elsewhere(&self, now: Millis, but: SessionId) -> bool {
+        self.sessions.iter().any(|(id, session)| {
+            let age = now.saturating_sub(session.begun_at);
+            *id != but
+                && !session.is_archive()
+                && session.takes()
+                && (age < TURN_MS || session.received > age * TURN_ITEMS_PER_S / 1_000)
+        })
+    }
+
+    /// Ends an own session to begin it anew when what comes by another has come.
+    pub(super) fn put_off(&mut self, core: &mut Core, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let scope = match session.subject.shelf {
+            Shelf::Window => Scope::Window(session.subject.range),
+            Shelf::Archive(tag) => Scope::Archive(tag),
+        };
+        let job = Job { link: session.link, scope, sync: session.sync.take() };
+        if let Some(sync) = job.sync.and_then(|key| self.syncs.get_mut(&key)) {
+            sync.received += session.received;
+            sync.missing += session.missing;
+        }
+        say(core, session, ReconBody::Done);
+        self.queue.push_back(job);
+        self.end(core, id, true);
+    }
+
+    fn open(&mut self, core: &mut Core, job: Job) {
         let own = core.config.own;
-        let salt = core.array();
-        let Some(info) = core.ready(link).map(|link| link.info.clone()) else {
+        let mut salt = [0; TREE_SALT_BYTES];
+        salt.copy_from_slice(&core.array()[..TREE_SALT_BYTES]);
+        let Some(info) = core.ready(job.link).filter(|link| compares(link)).map(|link| link.info.clone()) else {
             return self.job_failed(core, job);
         };
         let (subject, proofs, shows) = match job.scope {
-            Scope::Window(range) => (Subject { shelf: Shelf::Window, range }, Proofs::default(), true),
+            Scope::Window(range) => {
+                (Subject { shelf: Shelf::Window, range: valid(core, range) }, Proofs::default(), true)
+            }
             Scope::Archive(tag) => {
                 let Some(room) = self.rooms.iter().find(|room| room.tag == tag) else {
                     return self.job_failed(core, job);
@@ -194,8 +295,7 @@ impl Recon {
         core.counters.recon_started += 1;
         let number = self.next_number;
         self.next_number = self.next_number.wrapping_add(1);
-        let now = core.now.mono;
-        let mut session = Session::new(link, Role::Initiator, number, subject, salt, proofs, Bytes::new(), now);
+        let mut session = Session::new(job.link, Role::Initiator, number, subject, salt, proofs, core.now.mono);
         session.shows = shows;
         session.sync = job.sync;
         self.begin(core, session);
@@ -213,21 +313,23 @@ impl Recon {
     fn begin(&mut self, core: &mut Core, session: Session) {
         let id = SessionId(self.next_session);
         self.next_session += 1;
-        core.out.push_back(Output::ListIds(id, session.subject.shelf, session.subject.range));
+        look(core, id, &session, Question::Root);
         core.timers.set(Alarm::Session(id), core.now.mono + SILENCE_MS);
         self.by_wire.insert((session.link, session.role, session.number), id);
         self.sessions.insert(id, session);
     }
 
     /// A peer opens a session.
-    pub(super) fn opened(
+    #[expect(clippy::too_many_arguments, reason = "each argument is a field of BEGIN")]
+    pub(super) fn begun(
         &mut self,
         core: &mut Core,
         link: LinkId,
         number: u32,
         scope: OpenScope,
-        salt: [u8; SALT_BYTES],
-        message: Bytes,
+        takes_only: bool,
+        salt: [u8; TREE_SALT_BYTES],
+        root: Root,
     ) {
         let old: Vec<_> = self
             .by_wire
@@ -245,16 +347,16 @@ impl Recon {
         let info = state.info.clone();
         let may = state.opens.take(1, now) && served < SESSIONS_SERVED_MAX;
         let taken = match scope {
-            OpenScope::Window(range) => Some((Subject { shelf: Shelf::Window, range }, Proofs::default())),
+            OpenScope::Window(range) => {
+                Some((Subject { shelf: Shelf::Window, range: valid(core, range) }, Proofs::default()))
+            }
             OpenScope::Archive(proof) => self.proven(&info.handshake_hash, &info.peer, &own, &salt, &proof),
         };
-        let Some((subject, proofs)) = taken.filter(|_| may) else {
-            core.counters.recon_declined += 1;
-            let session = SessionRef { number, sender: Role::Responder };
-            return core.say(link, &Message::Recon(session, ReconBody::Decline));
-        };
+        let Some((subject, proofs)) = taken.filter(|_| may) else { return decline(core, link, number) };
         core.counters.recon_served += 1;
-        let session = Session::new(link, Role::Responder, number, subject, salt, proofs, message, now);
+        let mut session = Session::new(link, Role::Responder, number, subject, salt, proofs, now);
+        session.root = root;
+        session.takes_only = takes_only;
         self.begin(core, session);
     }
 
@@ -264,7 +366,7 @@ impl Recon {
         handshake_hash: &[u8; 32],
         initiator: &[u8; 32],
         responder: &[u8; 32],
-        salt: &[u8; SALT_BYTES],
+        salt: &[u8; TREE_SALT_BYTES],
         proof: &[u8; 32],
     ) -> Option<(Subject, Proofs)> {
         let mut found = None;
@@ -278,47 +380,10 @@ impl Recon {
         found
     }
 
-    /// The store has listed the ids.
-    pub(in super::super) fn ids(&mut self, core: &mut Core, id: SessionId, ids: Option<Vec<(ExpiryHour, MsgId)>>) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Stage::Listing(first) = &session.stage else { return };
-        let first = first.clone();
-        session.heard_at = core.now.mono;
-        let Some(mut ids) = ids else { return self.fail(core, id) };
-        if session.subject.shelf == Shelf::Window {
-            ids.retain(|(expiry, _)| freshness(*expiry, core.now.unix) == Freshness::Valid);
-        }
-        let frame_max = core
-            .links
-            .get(&session.link)
-            .and_then(|link| link.hello.as_ref())
-            .map_or(core.config.recon_max_bytes, |hello| hello.recon_max.min(core.config.recon_max_bytes));
-        if session.load(ids, frame_max.into()).is_err() {
-            return self.fail(core, id);
-        }
-        match session.role {
-            Role::Initiator => self.first_message(core, id),
-            Role::Responder => self.answer(core, id, &first),
-        }
-    }
-
-    fn first_message(&mut self, core: &mut Core, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(&id) else { return };
-        let Stage::Comparing(set) = &mut session.stage else { return };
-        let Ok(message) = set.initiate() else { return self.fail(core, id) };
-        let scope = match session.subject.shelf {
-            Shelf::Window => OpenScope::Window(session.subject.range),
-            Shelf::Archive(_) => OpenScope::Archive(session.proofs.initiator),
-        };
-        let body = ReconBody::Open { scope, salt: session.salt, message: message.into() };
-        say(core, session, body);
-    }
-
     /// A session failed on this node's side, or by the peer's silence.
     pub(super) fn fail(&mut self, core: &mut Core, id: SessionId) {
         core.counters.recon_failed += 1;
         if let Some(session) = self.sessions.get_mut(&id) {
-            core.counters.item_missing += session.give_up();
             let body = match session.role {
                 Role::Initiator => ReconBody::Done,
                 Role::Responder => ReconBody::Decline,
@@ -345,16 +410,13 @@ impl Recon {
         self.by_wire.remove(&(session.link, session.role, session.number));
         core.timers.clear(Alarm::Session(id));
         core.timers.clear(Alarm::Paced(id));
-        if session.role == Role::Responder {
-            return;
-        }
         if let Some(key) = session.sync
             && let Some(sync) = self.syncs.get_mut(&key)
         {
             sync.received += session.received;
-            sync.wanted += session.wanted;
+            sync.wanted += session.wanted.max(session.received);
             sync.missing += session.missing;
-            if answered && session.cut_short && session.received > 0 {
+            if answered && session.received >= ITEMS_MAX {
                 sync.remaining.push_front(session.link);
             } else if answered {
                 sync.answered += 1;
@@ -363,30 +425,46 @@ impl Recon {
             }
             self.next_of_sync(core, key);
         }
-        self.next_on_link(core, session.link);
+        if !session.is_archive() {
+            self.learn_from(core, &session, answered);
+        }
+        self.take_turns(core);
     }
 
-    fn next_on_link(&mut self, core: &mut Core, link: LinkId) {
-        while !self.opened_on(link) {
-            let Some(job) = self.waiting.get_mut(&link).and_then(VecDeque::pop_front) else {
-                self.waiting.remove(&link);
-                return;
-            };
-            self.open(core, link, job);
+    /// What the end of a session about the window says about whom to compare with next.
+    fn learn_from(&mut self, core: &mut Core, session: &Session, answered: bool) {
+        if session.received >= NEWS_MIN_ITEMS {
+            // Whoever is linked to this node alone would have to wait for its turn to learn of it.
+            let others: Vec<_> = core.ready_links().map(|(id, _)| id).filter(|id| *id != session.link).collect();
+            for link in others {
+                self.catch_up(core, link);
+            }
+        }
+        let nothing = session.received + session.given == 0;
+        if session.role == Role::Responder || !nothing || answered && session.fruitless == 0 {
+            return;
+        }
+        core.counters.recon_fruitless += u64::from(answered);
+        if session.fruitless > 1 {
+            self.fruitless_until.insert(session.link, core.now.mono + FRUITLESS_PAUSE_MS);
+        }
+        if session.sync.is_none() && self.in_vain.len() < IN_VAIN_MAX {
+            self.in_vain.insert(session.link);
+            self.with_anyone(core, Start::Full);
         }
     }
 
     /// A link is closed or gone.
     pub(in super::super) fn link_closed(&mut self, core: &mut Core, link: LinkId) {
         self.caught_up_at.remove(&link);
-        let waiting = self.waiting.remove(&link).unwrap_or_default();
+        self.fruitless_until.remove(&link);
+        self.in_vain.remove(&link);
+        let (waiting, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|job| job.link == link);
+        self.queue = queue.into();
         let sessions: Vec<_> =
             self.sessions.iter().filter(|(_, session)| session.link == link).map(|(id, _)| *id).collect();
         for id in sessions {
             core.counters.recon_failed += 1;
-            if let Some(session) = self.sessions.get_mut(&id) {
-                core.counters.item_missing += session.give_up();
-            }
             self.end(core, id, false);
         }
         for job in waiting {
@@ -413,12 +491,19 @@ pub(super) fn say(core: &mut Core, session: &Session, body: ReconBody) {
     core.say(session.link, &Message::Recon(reference, body));
 }
 
-/// The expiry hours of the window, or of its recent part.
-fn window(core: &Core, start: Start) -> ExpiryRange {
+/// Whether sessions can be had with a link.
+fn compares(link: &Link) -> bool {
+    link.hello.as_ref().is_some_and(|hello| hello.version_max >= TREE_LINK_VERSION)
+}
+
+/// The expiry hours of what is valid now.
+fn all_valid(core: &Core) -> ExpiryRange {
     let hour = ExpiryHour::try_from(core.now.unix / HOUR_MS).unwrap_or(ExpiryHour::MAX);
-    let from = match start {
-        Start::Full => hour.saturating_sub(1),
-        Start::Recent => hour.saturating_add(ENVELOPE_LIFE_HOURS - RECENT_HOURS),
-    };
-    ExpiryRange { from, to: hour.saturating_add(ENVELOPE_LIFE_HOURS + 2) }
+    ExpiryRange { from: hour, to: hour.saturating_add(ENVELOPE_LIFE_HOURS + 1) }
+}
+
+/// What of a range is valid now: what has expired is neither listed nor wanted.
+fn valid(core: &Core, range: ExpiryRange) -> ExpiryRange {
+    let valid = all_valid(core);
+    ExpiryRange { from: range.from.max(valid.from), to: range.to.min(valid.to) }
 }

@@ -1,28 +1,40 @@
-//! One reconciliation session: what it compares, asks for and serves.
+//! One reconciliation session: how far it is, and what it has yet to do.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use negentropy::{Id, Negentropy, NegentropyStorageVector};
-use rumormill_api::{ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, Shelf};
+use rumormill_api::{ExpiryRange, LinkId, Millis, MsgId, Shelf};
 
-use super::super::wire::{Role, SALT_BYTES, SaltedId};
+use super::super::wire::{Role, Root, TREE_SALT_BYTES, TreeEntry, TreeKey, TreeNode};
+use super::tree::{Place, short};
 
-/// Ids that one session may find lacking; the rest is left to the next.
-pub const NEED_MAX_IDS: usize = 1 << 17;
+/// Envelopes that one session may bring; the rest is left to the next.
+pub const ITEMS_MAX: u64 = 1 << 17;
 /// Messages that comparing may take.
-pub const ROUNDS_MAX: u32 = 256;
+pub const ROUNDS_MAX: u32 = 4_096;
+/// Exchanges in a row that bring nothing to either end, though the digests differed, after which a session is given up.
+pub const FRUITLESS_MAX: u32 = 16;
+/// Bytes of envelopes after which the one that serves waits for the one that takes.
+pub const PAGE_BYTES: usize = 256 << 10;
+/// Pages that may be under way.
+pub const PAGES_AHEAD: u32 = 2;
 
 /// How far a session is.
-#[derive(Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
-    /// The store lists the ids; a responder keeps the first message meanwhile.
-    Listing(Bytes),
-    /// The two sets are compared.
-    Comparing(Box<Negentropy<'static, NegentropyStorageVector>>),
-    /// What either lacks is asked for.
+    /// The store makes the digest of everything.
+    Rooting,
+    /// The initiator waits for an answer.
+    Asking,
+    /// The store compares, or lists a node's children.
+    Looking,
+    /// The responder serves what the initiator lacks.
     Exchanging,
+    /// The initiator serves what the responder lacks.
+    Giving,
+    /// The responder waits for what comes next.
+    Ready,
 }
 
 /// What a session compares.
@@ -40,44 +52,70 @@ pub(super) struct Session {
     pub(super) role: Role,
     pub(super) number: u32,
     pub(super) subject: Subject,
-    pub(super) salt: [u8; SALT_BYTES],
+    pub(super) salt: [u8; TREE_SALT_BYTES],
+    /// What ids and digests are hashed with.
+    pub(super) key: [u8; 32],
     /// What this node proves, and what the other has to. Zero for the window.
     pub(super) proofs: Proofs,
-    /// Whether this node shows what it has: not in an archive that it doesn't serve.
+    /// Whether this node serves what it has: not in an archive that it doesn't serve.
     pub(super) shows: bool,
+    /// Whether the initiator said that it serves nothing.
+    pub(super) takes_only: bool,
     /// The user's synchronisation that it belongs to.
     pub(super) sync: Option<u64>,
     pub(super) stage: Stage,
+    /// A responder keeps the initiator's root until its own is there.
+    pub(super) root: Root,
+    /// Whether the responder's proof has come or gone.
+    pub(super) proven: bool,
     pub(super) rounds: u32,
     pub(super) begun_at: Millis,
     pub(super) heard_at: Millis,
-    /// What this node has, by salted id.
-    ids: Vec<(SaltedId, MsgId)>,
-    /// What this node is still to ask for.
-    pub(super) need: BTreeSet<SaltedId>,
-    /// What it has asked for.
-    pub(super) outstanding: BTreeSet<SaltedId>,
-    /// Whether a GET waits for its SERVED.
-    pub(super) getting: bool,
-    /// Whether the GET under way has brought anything.
-    pub(super) got_any: bool,
-    /// More was lacking than one session takes.
-    pub(super) cut_short: bool,
-    /// What the initiator has to announce.
-    pub(super) have: BTreeSet<SaltedId>,
-    /// A HAVE is being dealt with.
-    pub(super) having: bool,
-    /// What a GET of the other's is still to be served.
-    pub(super) serving: VecDeque<MsgId>,
-    /// Whether a GET of the other's is being served.
-    pub(super) serves: bool,
-    /// Whether the store is fetching.
-    pub(super) fetching: bool,
+    /// How many ids this node had at the beginning.
+    pub(super) count: u64,
+    /// The nodes that were asked about, in their order.
+    pub(super) asked: Vec<TreeNode>,
+    /// Nodes yet to be asked about.
+    pub(super) asks: Vec<TreeNode>,
+    /// Nodes that the peer has nothing under, yet to be taken apart.
+    pub(super) splits: Vec<TreeNode>,
+    /// Entries yet to be exchanged, with the ids of what is held.
+    pub(super) entries: VecDeque<(TreeEntry, Vec<MsgId>)>,
+    /// The exchange under way.
+    pub(super) exchange: Exchange,
     /// Envelopes that wait for the exact store's answer.
     pub(super) waiting: usize,
+    /// Exchanges that brought nothing.
+    pub(super) fruitless: u32,
     pub(super) wanted: u64,
     pub(super) received: u64,
+    pub(super) given: u64,
     pub(super) missing: u64,
+}
+
+/// One exchange.
+#[derive(Debug, Default)]
+pub(super) struct Exchange {
+    /// What the initiator has.
+    pub(super) entries: Arc<[TreeEntry]>,
+    /// The initiator's own ids of what it holds, over all entries.
+    pub(super) ids: Vec<MsgId>,
+    /// The end that takes: the last key that came.
+    pub(super) last: Option<TreeKey>,
+    /// The responder: which of the initiator's it has; while it takes, which it still waits for.
+    pub(super) positions: Vec<u16>,
+    /// The end that serves: where to go on; `None`: all is served, or the initiator serves.
+    pub(super) place: Option<Place>,
+    /// The initiator: what it is still to serve.
+    pub(super) wants: VecDeque<MsgId>,
+    /// The end that serves: pages that may still go; the end that takes: pages that came and weren't settled.
+    pub(super) pages: u32,
+    /// The end that serves: bytes left in this page.
+    pub(super) page_left: usize,
+    /// Whether the store is reading.
+    pub(super) reading: bool,
+    /// What came in it.
+    pub(super) items: u64,
 }
 
 /// The two proofs of an archive's session, and what its ids are hashed with: all secrets of the room's members.
@@ -95,117 +133,113 @@ impl fmt::Debug for Proofs {
 }
 
 impl Session {
-    #[expect(clippy::too_many_arguments, reason = "called in two places; each argument is a field")]
-    pub(super) const fn new(
+    pub(super) fn new(
         link: LinkId,
         role: Role,
         number: u32,
         subject: Subject,
-        salt: [u8; SALT_BYTES],
+        salt: [u8; TREE_SALT_BYTES],
         proofs: Proofs,
-        first: Bytes,
         now: Millis,
     ) -> Self {
+        let key = match subject.shelf {
+            Shelf::Window => blake3::derive_key(WINDOW_CONTEXT, &salt),
+            Shelf::Archive(_) => proofs.ids,
+        };
         Self {
             link,
             role,
             number,
             subject,
             salt,
+            key,
             proofs,
             shows: true,
+            takes_only: false,
             sync: None,
-            stage: Stage::Listing(first),
+            stage: Stage::Rooting,
+            root: Root::default(),
+            proven: false,
             rounds: 0,
             begun_at: now,
             heard_at: now,
-            ids: Vec::new(),
-            need: BTreeSet::new(),
-            outstanding: BTreeSet::new(),
-            getting: false,
-            got_any: false,
-            cut_short: false,
-            have: BTreeSet::new(),
-            having: false,
-            serving: VecDeque::new(),
-            serves: false,
-            fetching: false,
+            count: 0,
+            asked: Vec::new(),
+            asks: Vec::new(),
+            splits: Vec::new(),
+            entries: VecDeque::new(),
+            exchange: Exchange::default(),
             waiting: 0,
+            fruitless: 0,
             wanted: 0,
             received: 0,
+            given: 0,
             missing: 0,
         }
     }
 
-    pub(super) fn is_archive(&self) -> bool {
+    pub(super) const fn is_archive(&self) -> bool {
         matches!(self.subject.shelf, Shelf::Archive(_))
     }
 
-    /// Takes in what this node has, and makes the set to be compared.
-    pub(super) fn load(&mut self, ids: Vec<(ExpiryHour, MsgId)>, frame_max: u64) -> Result<(), negentropy::Error> {
-        let mut set = NegentropyStorageVector::with_capacity(ids.len());
-        self.ids = Vec::with_capacity(ids.len());
-        for (expiry, id) in ids {
-            let salted = self.salted(&id);
-            // An archive's hours would be told to a responder that hasn't proven the room yet.
-            let order = if self.is_archive() { 0 } else { expiry.into() };
-            set.insert(order, Id::from_byte_array(salted))?;
-            self.ids.push((salted, id));
+    /// Whether this end takes envelopes now.
+    pub(super) const fn takes(&self) -> bool {
+        matches!((self.role, self.stage), (Role::Initiator, Stage::Exchanging) | (Role::Responder, Stage::Giving))
+    }
+
+    /// Whether this end serves envelopes now.
+    pub(super) const fn serves(&self) -> bool {
+        matches!((self.role, self.stage), (Role::Responder, Stage::Exchanging) | (Role::Initiator, Stage::Giving))
+    }
+
+    /// Whether the envelope of this key is one that this end asked for and hasn't got: keys come in their order, so that
+    /// none comes twice.
+    pub(super) fn expects(&mut self, key: &TreeKey) -> bool {
+        let range = self.subject.range;
+        let exchange = &mut self.exchange;
+        if exchange.last.is_some_and(|last| *key <= last) || !(range.from..=range.to).contains(&key.0) {
+            return false;
         }
-        set.seal()?;
-        self.ids.sort_unstable();
-        self.stage = Stage::Comparing(Box::new(Negentropy::owned(set, frame_max)?));
-        Ok(())
-    }
-
-    /// The initiator's next message after an answer; `None`: all is compared. What was found lacking on either side is
-    /// taken note of.
-    pub(super) fn compare(&mut self, answer: &[u8]) -> Result<Option<Bytes>, negentropy::Error> {
-        let Stage::Comparing(set) = &mut self.stage else { return Ok(None) };
-        let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = set.reconcile_with_ids(answer, &mut have, &mut need)?;
-        if self.shows {
-            note(&mut self.have, have);
+        let at = exchange.entries.partition_point(|entry| entry.node.range().1 < *key);
+        let Some(entry) = exchange.entries.get(at).filter(|entry| entry.node.contains(key)) else { return false };
+        let short = short(&self.key, &key.1.0);
+        let asked = match self.role {
+            Role::Initiator => !entry.held.contains(&short) && !entry.gone.contains(&short),
+            Role::Responder => {
+                let before: usize = exchange.entries[..at].iter().map(|entry| entry.held.len()).sum();
+                let position = entry.held.iter().position(|held| *held == short).map(|position| before + position);
+                let wanted = position.and_then(|position| u16::try_from(position).ok());
+                wanted.and_then(|wanted| exchange.positions.binary_search(&wanted).ok()).is_some()
+            }
+        };
+        if asked {
+            exchange.last = Some(*key);
+            exchange.items += 1;
         }
-        self.cut_short |= note(&mut self.need, need);
-        self.wanted = self.need.len() as u64;
-        Ok(next.filter(|_| !self.cut_short).map(Bytes::from))
+        asked
     }
 
-    /// An id as this session speaks of it.
-    pub(super) fn salted(&self, id: &MsgId) -> SaltedId {
-        salted(if self.is_archive() { &self.proofs.ids } else { &self.salt }, id)
-    }
-
-    /// This node's own id for one of the session's.
-    pub(super) fn unsalt(&self, salted: &SaltedId) -> Option<MsgId> {
-        let at = self.ids.binary_search_by(|(own, _)| own.cmp(salted)).ok()?;
-        Some(self.ids[at].1)
-    }
-
-    /// Gives up on what is still lacking.
-    pub(super) fn give_up(&mut self) -> u64 {
-        let lost = (self.outstanding.len() + self.need.len()) as u64;
-        self.outstanding.clear();
-        self.need.clear();
-        self.missing += lost;
-        lost
+    /// Takes as many of the entries that wait as fit a message.
+    pub(super) fn next_exchange(&mut self, max_bytes: usize) -> Vec<TreeEntry> {
+        let (mut taken, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // The newest first: evictions take the oldest, so that there the two may differ in what neither can mend.
+        while let Some((entry, _)) = self.entries.back() {
+            bytes += entry.encoded_max_bytes();
+            if bytes > max_bytes && !taken.is_empty() {
+                break;
+            }
+            taken.extend(self.entries.pop_back());
+        }
+        taken.sort_unstable_by_key(|(entry, _)| entry.node.range());
+        let mut entries = Vec::with_capacity(taken.len());
+        for (entry, held) in taken {
+            entries.push(entry);
+            ids.extend(held);
+        }
+        self.exchange = Exchange { entries: entries.clone().into(), ids, ..Exchange::default() };
+        entries
     }
 }
 
-/// Takes ids in, up to the limit; whether there were more.
-fn note(into: &mut BTreeSet<SaltedId>, ids: Vec<Id>) -> bool {
-    for id in ids {
-        if into.len() >= NEED_MAX_IDS {
-            return true;
-        }
-        into.insert(id.to_bytes());
-    }
-    false
-}
-
-/// An id as a session speaks of it. The fingerprints that are compared are sums: with ids that nobody can predict, none can be
-/// made to collide.
-pub(super) fn salted(salt: &[u8; SALT_BYTES], id: &MsgId) -> SaltedId {
-    *blake3::keyed_hash(salt, &id.0).as_bytes()
-}
+/// What the key of a session about the window is derived from the salt for.
+const WINDOW_CONTEXT: &str = "rumormill reconciliation of the window v2";

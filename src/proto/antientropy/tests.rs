@@ -1,16 +1,18 @@
 //! Sessions against an honest peer, and against ones that aren't.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use rumormill_api::{ExpiryRange, LinkId, MsgId, RoomTag, Shelf};
 
 use super::super::sim::{ExactDedup, START_UNIX_MS, envelope};
 use super::super::tests::{Hand, closes, config, hour, key, live, sent, x25519};
-use super::super::wire::{Message, OpenScope, RECON_MAX_BYTES, ReconBody, Role, SessionRef};
+use super::super::wire::{
+    Message, OpenScope, RECON_MAX_BYTES, ReconBody, Role, Root, SessionRef, TreeEntry, TreeKey, TreeNode,
+};
 use super::super::*;
-use super::session::salted;
 
 const LINK: u64 = 5;
 const TAG: RoomTag = RoomTag([4; 16]);
@@ -27,15 +29,31 @@ fn responder(number: u32) -> SessionRef {
 struct Party {
     hand: Hand<ExactDedup>,
     store: BTreeMap<MsgId, Bytes>,
+    order: BTreeSet<TreeKey>,
+    /// Evicted.
+    gone: Vec<TreeKey>,
+    tree: Tree,
     ended: Vec<EngineEvent>,
     synced: usize,
     largest: usize,
+    sent: usize,
 }
 
 impl Party {
     fn new(config: EngineConfig, envelopes: impl IntoIterator<Item = Bytes>) -> Self {
-        let store = envelopes.into_iter().map(|bytes| (MsgId::of(&bytes), bytes)).collect();
-        Self { hand: Hand::new(config), store, ended: Vec::new(), synced: 0, largest: 0 }
+        let store: BTreeMap<_, _> = envelopes.into_iter().map(|bytes| (MsgId::of(&bytes), bytes)).collect();
+        let order = store.iter().map(|(id, bytes)| (Envelope::parse(bytes).unwrap().expiry(), *id)).collect();
+        Self {
+            hand: Hand::new(config),
+            store,
+            order,
+            gone: Vec::new(),
+            tree: Tree::default(),
+            ended: Vec::new(),
+            synced: 0,
+            largest: 0,
+            sent: 0,
+        }
     }
 
     /// Carries out outputs as a store would; returns what is sent.
@@ -45,13 +63,14 @@ impl Party {
             let next = match output {
                 Output::Send(_, frame) => {
                     self.largest = self.largest.max(frame.len());
+                    self.sent += frame.len();
                     frames.push(frame);
                     continue;
                 }
-                Output::ListIds(session, _, range) => {
-                    let ids = self.store.iter().map(|(id, bytes)| (Envelope::parse(bytes).unwrap().expiry(), *id));
-                    let ids = ids.filter(|(expiry, _)| (range.from..=range.to).contains(expiry)).collect();
-                    self.hand.input(Input::Ids(session, Some(ids)))
+                Output::Look(session, look) => {
+                    let mut shelf = Shelved { store: &self.store, order: &self.order, gone: &self.gone };
+                    let Ok(finding) = self.tree.answer(&look, &mut shelf);
+                    self.hand.input(Input::Found(session, finding))
                 }
                 Output::Fetch(session, _, ids) => {
                     let found = ids.iter().filter_map(|id| self.store.get(id).cloned()).collect();
@@ -61,7 +80,10 @@ impl Party {
                 Output::Accept(accepted) => {
                     assert!(accepted.synced);
                     self.synced += 1;
-                    self.store.insert(*accepted.envelope.id(), accepted.envelope.bytes().clone());
+                    let key = (accepted.expiry, *accepted.envelope.id());
+                    self.tree.touch(key);
+                    self.order.insert(key);
+                    self.store.insert(key.1, accepted.envelope.bytes().clone());
                     continue;
                 }
                 Output::Event(event) => {
@@ -88,6 +110,28 @@ impl Party {
     fn pass(&mut self, span: u64) -> Vec<Bytes> {
         let outputs = self.hand.pass(span);
         self.settle(outputs)
+    }
+}
+
+struct Shelved<'a> {
+    store: &'a BTreeMap<MsgId, Bytes>,
+    order: &'a BTreeSet<TreeKey>,
+    gone: &'a [TreeKey],
+}
+
+impl Source for Shelved<'_> {
+    type Error = Infallible;
+
+    fn ids(&mut self, from: TreeKey, to: TreeKey, limit: usize) -> Result<Vec<TreeKey>, Infallible> {
+        Ok(self.order.range(from..=to).take(limit).copied().collect())
+    }
+
+    fn gone(&mut self, from: TreeKey, to: TreeKey, limit: usize) -> Result<Vec<TreeKey>, Infallible> {
+        Ok(self.gone.iter().filter(|key| (from..=to).contains(*key)).take(limit).copied().collect())
+    }
+
+    fn envelope(&mut self, id: &MsgId) -> Option<Bytes> {
+        self.store.get(id).cloned()
     }
 }
 
@@ -162,7 +206,8 @@ fn an_archive_shows_itself_to_members_only_and_all_refusals_are_alike() {
     asker.hand.input(rooms(true, 7));
     member.hand.input(rooms(true, 7));
     let start = sync(&mut asker, Scope::Archive(TAG));
-    assert!(matches!(start[..], [Output::ListIds(_, Shelf::Archive(TAG), ExpiryRange::ALL)]));
+    let [Output::Look(_, look)] = &start[..] else { panic!("{start:?}") };
+    assert_eq!((look.shelf, look.range), (Shelf::Archive(TAG), ExpiryRange::ALL));
     talk(&mut asker, &mut member, start);
     assert_eq!((asker.store.len(), asker.synced), (500, 500));
 
@@ -191,7 +236,7 @@ fn a_proof_can_be_neither_replayed_nor_reflected() {
     let outputs = sync(&mut member, Scope::Archive(TAG));
     let frames = member.settle(outputs);
     let open = match &sent(&[Output::Send(LinkId(LINK), frames[0].clone())], LINK)[..] {
-        [Message::Recon(_, open @ ReconBody::Open { .. })] => open.clone(),
+        [Message::Recon(_, open @ ReconBody::Begin { .. })] => open.clone(),
         other => panic!("{other:?}"),
     };
     // Back to itself, and over another link of another member.
@@ -204,48 +249,41 @@ fn a_proof_can_be_neither_replayed_nor_reflected() {
     assert_eq!(third.hand.count("recon_declined"), 1);
 }
 
-/// Opens a session at `party` as its peer, and has it list what it holds.
-fn open(party: &mut Party, number: u32, message: &[u8]) -> Vec<Bytes> {
-    let body = ReconBody::Open {
-        scope: OpenScope::Window(ExpiryRange::ALL),
-        salt: [6; 32],
-        message: Bytes::copy_from_slice(message),
-    };
+/// Opens a session at `party` as its peer, with a digest of what the peer has, and has it answer.
+fn open(party: &mut Party, number: u32, root: Root) -> Vec<Bytes> {
+    let scope = OpenScope::Window(ExpiryRange::ALL);
+    let body = ReconBody::Begin { scope, takes_only: false, salt: [6; 16], root };
     party.take(vec![Message::Recon(initiator(number), body).encode()])
 }
 
-/// The first message of someone who has nothing.
-const EMPTY: [u8; 4] = [0x61, 0, 0, 2];
+/// What somebody says who has nothing.
+const NOTHING: Root = [0; 16];
 
-fn empty() -> Vec<u8> {
-    [&EMPTY[..], &[0]].concat()
+/// What somebody says who has something that nobody else has.
+const OTHER: Root = [1; 16];
+
+fn exchange(held: usize) -> ReconBody {
+    let held = (0..held).map(|n| [u8::try_from(n % 256).unwrap(), u8::try_from(n / 256).unwrap(), 0, 0, 0]).collect();
+    ReconBody::Exchange(vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }])
 }
 
 #[test]
 fn a_peer_that_breaks_the_rules_of_a_session_is_dropped() {
     let good = live(1);
-    let unasked = Message::Item(initiator(1), live(2)).encode();
+    let unasked = |envelope: Bytes| Message::Item(initiator(1), envelope).encode();
     let recon = |body| Message::Recon(initiator(1), body).encode();
     for (what, messages) in [
-        ("a message that is none", vec![recon(ReconBody::Next(Bytes::from_static(b"\x61\x00\x00\x07")))]),
-        ("an item that wasn't asked for", vec![unasked]),
-        ("an item that is no envelope", vec![Message::Item(initiator(1), good.slice(1..)).encode()]),
-        ("served without being asked", vec![recon(ReconBody::Served)]),
-        (
-            "two GETs at once",
-            vec![
-                Message::Get(initiator(1), vec![salted(&[6; 32], &MsgId::of(&good))]).encode(),
-                Message::Get(initiator(1), vec![[0; 32]]).encode(),
-            ],
-        ),
-        ("two HAVEs at once", vec![recon(ReconBody::Have(vec![[1; 32]])), recon(ReconBody::Have(vec![[2; 32]]))]),
-        (
-            "comparing after asking",
-            vec![Message::Get(initiator(1), vec![[0; 32]]).encode(), recon(ReconBody::Next(empty().into()))],
-        ),
+        ("an item that wasn't asked for", vec![unasked(live(2))]),
+        ("an item that wasn't among the wanted", vec![recon(exchange(1)), unasked(live(2))]),
+        ("an item that is no envelope", vec![unasked(good.slice(1..))]),
+        ("given without being asked", vec![recon(ReconBody::Given)]),
+        ("a page of nothing", vec![recon(ReconBody::Page)]),
+        ("an exchange while another is served", vec![recon(exchange(0)), recon(exchange(0))]),
+        ("asking while an exchange is served", vec![recon(exchange(0)), recon(ReconBody::Ask(vec![TreeNode::All]))]),
+        ("a message of link version 1", vec![recon(ReconBody::Next(Bytes::from_static(b"x")))]),
     ] {
         let mut party = party(2, 1, RECON_MAX_BYTES as u16, [good.clone()]);
-        assert_eq!(open(&mut party, 1, &empty()).len(), 1);
+        assert_eq!(open(&mut party, 1, OTHER).len(), 1);
         let mut closed = false;
         for message in messages {
             // What the store is asked stays unanswered, so that a second message finds the first under way.
@@ -258,55 +296,175 @@ fn a_peer_that_breaks_the_rules_of_a_session_is_dropped() {
 }
 
 #[test]
+fn a_responder_that_breaks_the_rules_is_dropped() {
+    let recon = |body| Message::Recon(responder(0), body).encode();
+    let item = |envelope: &Bytes| Message::Item(responder(0), envelope.clone()).encode();
+    let hours = |hours: &[u32]| {
+        let children = vec![wire::Children::Hours(hours.iter().map(|hour| (*hour, [1; 5])).collect())];
+        recon(ReconBody::Children { proof: [0; 32], count: 9, children })
+    };
+    let life = hour() + wire::ENVELOPE_LIFE_HOURS;
+    let nibbles =
+        recon(ReconBody::Children { proof: [0; 32], count: 9, children: vec![wire::Children::Nibbles(vec![])] });
+    let (mut one, mut two) = (live(1), live(2));
+    if MsgId::of(&one) > MsgId::of(&two) {
+        std::mem::swap(&mut one, &mut two);
+    }
+    for (what, messages) in [
+        ("children that aren't the node's", vec![nibbles]),
+        (
+            "children of more than was asked about",
+            vec![recon(ReconBody::Children {
+                proof: [0; 32],
+                count: 0,
+                children: vec![wire::Children::Hours(vec![]), wire::Children::Hours(vec![])],
+            })],
+        ),
+        ("a proof where none is due", vec![recon(ReconBody::Same(Some([7; 32])))]),
+        ("an item before any exchange", vec![item(&one)]),
+        ("an item of another node", vec![hours(&[life - 1]), item(&one)]),
+        ("an item twice", vec![hours(&[life]), item(&one), item(&one)]),
+        ("items out of order", vec![hours(&[life]), item(&two), item(&one)]),
+        ("wanting what wasn't listed", vec![hours(&[life]), recon(ReconBody::Found(vec![0]))]),
+        (
+            "more pages than may be under way",
+            vec![hours(&[life]), recon(ReconBody::Page), recon(ReconBody::Page), recon(ReconBody::Page)],
+        ),
+    ] {
+        let mut asker = party(1, 2, RECON_MAX_BYTES as u16, None);
+        let start = sync(&mut asker, window());
+        asker.settle(start);
+        let mut closed = false;
+        for message in messages {
+            let outputs = asker.hand.input(Input::Batch(LinkId(LINK), message));
+            closed |= closes(&outputs, LINK);
+            // The store answers a comparison, and never that a page is settled.
+            let looked = outputs.into_iter().filter(
+                |output| !matches!(output, Output::Look(_, look) if matches!(look.question, Question::Settled)),
+            );
+            asker.settle(looked.collect());
+        }
+        assert!(closed, "{what}");
+        assert_eq!(asker.hand.count("recon_fault"), 1, "{what}");
+    }
+}
+
+#[test]
 fn comparing_without_end_is_bounded() {
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, (0..100).map(live));
-    open(&mut party, 1, &empty());
-    let next = Message::Recon(initiator(1), ReconBody::Next(empty().into())).encode();
+    open(&mut party, 1, OTHER);
+    let ask = Message::Recon(initiator(1), ReconBody::Ask(vec![TreeNode::All])).encode();
     for round in 1.. {
-        let outputs = party.hand.input(Input::Batch(LinkId(LINK), next.clone()));
+        let outputs = party.hand.input(Input::Batch(LinkId(LINK), ask.clone()));
         if closes(&outputs, LINK) {
             assert_eq!(round, ROUNDS_MAX);
             break;
         }
+        party.settle(outputs);
+        party.pass(1);
     }
     assert_eq!(party.hand.count("recon_fault"), 1);
 }
 
 #[test]
-fn claims_that_are_not_served_cost_one_page() {
-    // As the initiator: the responder claims a thousand ids and serves none.
-    let mut liar = party(2, 1, RECON_MAX_BYTES as u16, (0..1_000).map(live));
-    let mut asker = party(1, 2, RECON_MAX_BYTES as u16, None);
-    let start = sync(&mut asker, window());
-    let mut to_liar = asker.settle(start);
-    let mut gets = 0;
-    while !to_liar.is_empty() {
-        // It can list, and then has nothing to fetch.
-        let mut to_asker = Vec::new();
-        for frame in std::mem::take(&mut to_liar) {
-            let message = sent(&[Output::Send(LinkId(LINK), frame.clone())], LINK);
-            if matches!(message[..], [Message::Get(..)]) {
-                gets += 1;
-                liar.store.clear();
+fn differences_that_lead_to_nothing_cost_a_few_exchanges_and_then_a_pause() {
+    // The responder says of every node that it differs, and serves nothing.
+    let own = (0..15_000).map(live);
+    let mut asker = party(1, 2, wire::RECON_MIN_BYTES as u16, own);
+    let scope = window();
+    let outputs = asker.hand.input(Input::Sync { token: 1, scope, link: None });
+    let mut to_liar = asker.settle(outputs);
+    let (mut exchanges, mut bytes) = (0, 0);
+    while let Some(frame) = to_liar.pop() {
+        bytes += frame.len();
+        let [Message::Recon(_, body)] = &sent(&[Output::Send(LinkId(LINK), frame)], LINK)[..] else { panic!() };
+        let of = |node: &TreeNode| match node {
+            TreeNode::Ids { .. } => wire::Children::Nibbles((0..16).map(|nibble| (nibble, [9; 5])).collect()),
+            _ => wire::Children::Hours(vec![(hour() + wire::ENVELOPE_LIFE_HOURS, [9; 5])]),
+        };
+        let answer = match body {
+            ReconBody::Begin { .. } => {
+                ReconBody::Children { proof: [0; 32], count: 15_000, children: vec![of(&TreeNode::All)] }
             }
-            to_asker.extend(liar.take(vec![frame]));
-        }
-        to_liar = asker.take(to_asker);
+            ReconBody::Ask(nodes) => {
+                ReconBody::Children { proof: [0; 32], count: 15_000, children: nodes.iter().map(of).collect() }
+            }
+            ReconBody::Exchange(_) => {
+                exchanges += 1;
+                ReconBody::Found(vec![])
+            }
+            ReconBody::Done => break,
+            other => panic!("{other:?}"),
+        };
+        to_liar = asker.take(vec![Message::Recon(responder(0), answer).encode()]);
     }
-    assert_eq!(gets, 1);
-    let end = EngineEvent::SyncEnded { token: 1, answered: 1, failed: 0, received: 0, missing: 1_000 };
+    assert_eq!(exchanges, FRUITLESS_MAX);
+    assert!(bytes < 128 << 10, "{bytes}");
+    assert_eq!(asker.hand.count("recon_fruitless"), 1);
+    let end = EngineEvent::SyncEnded { token: 1, answered: 1, failed: 0, received: 0, missing: 0 };
     assert_eq!(asker.ended.last(), Some(&end));
-    assert_eq!(asker.hand.count("item_missing"), 1_000);
+}
 
-    // As the responder: the initiator announces what it doesn't serve.
+#[test]
+fn claims_that_are_not_served_cost_one_exchange() {
+    // The initiator has what it doesn't serve.
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, None);
-    open(&mut party, 1, &empty());
-    let have = ReconBody::Have((0..200).map(|n| [n; 32]).collect());
-    let get = party.take(vec![Message::Recon(initiator(1), have).encode()]);
-    assert_eq!(get.len(), 1);
-    let answer = party.take(vec![Message::Recon(initiator(1), ReconBody::Served).encode()]);
-    assert_eq!(answer, [Message::Recon(responder(1), ReconBody::Taken).encode()]);
+    open(&mut party, 1, OTHER);
+    let found = party.take(vec![Message::Recon(initiator(1), exchange(200)).encode()]);
+    assert_eq!(found, [Message::Recon(responder(1), ReconBody::Found((0..200).collect())).encode()]);
+    party.take(vec![Message::Recon(initiator(1), ReconBody::Given).encode()]);
     assert_eq!(party.hand.count("item_missing"), 200);
+    assert_eq!(party.hand.engine.links().count(), 1);
+}
+
+#[test]
+fn what_was_evicted_is_neither_sent_again_nor_wanted() {
+    let all: Vec<_> = (0..2_000).map(live).collect();
+    let mut holder = party(2, 1, RECON_MAX_BYTES as u16, all.clone());
+    let mut evictor = party(1, 2, RECON_MAX_BYTES as u16, all[..1_500].to_vec());
+    evictor.gone =
+        all[1_500..].iter().map(|bytes| (Envelope::parse(bytes).unwrap().expiry(), MsgId::of(bytes))).collect();
+    evictor.gone.sort_unstable();
+    let start = sync(&mut evictor, window());
+    talk(&mut evictor, &mut holder, start);
+    assert_eq!((evictor.synced, holder.synced), (0, 0));
+    let start = sync(&mut holder, window());
+    talk(&mut holder, &mut evictor, start);
+    assert_eq!((holder.synced, evictor.synced), (0, 0), "the other way round, too");
+    assert_eq!(holder.hand.count("item_sent") + evictor.hand.count("item_sent"), 0);
+}
+
+#[test]
+fn equal_sets_agree_in_a_hundred_bytes() {
+    let mut a = party(1, 2, RECON_MAX_BYTES as u16, (0..3_000).map(live));
+    let mut b = party(2, 1, RECON_MAX_BYTES as u16, (0..3_000).map(live));
+    let start = sync(&mut a, window());
+    let frames = talk(&mut a, &mut b, start);
+    assert_eq!(frames, 2);
+    assert!(a.sent + b.sent <= 100, "{}", a.sent + b.sent);
+}
+
+#[test]
+fn a_peer_of_link_version_1_is_declined_and_not_asked() {
+    let mut party = party(2, 1, RECON_MAX_BYTES as u16, [live(1)]);
+    let open = ReconBody::Open {
+        scope: OpenScope::Window(ExpiryRange::ALL),
+        salt: [6; 32],
+        message: Bytes::from_static(&[0x61, 0, 0, 2, 0]),
+    };
+    let answer = party.take(vec![Message::Recon(initiator(1), open).encode()]);
+    assert_eq!(answer, [Message::Recon(responder(1), ReconBody::Decline).encode()]);
+    assert!(party.take(vec![Message::Get(initiator(1), vec![[0; 32]]).encode()]).is_empty());
+
+    let mut old = Party::new(config(), None);
+    old.hand.up(LINK, 2, true);
+    old.hand
+        .say(LINK, &Message::Hello(wire::Hello { version_min: 1, version_max: 1, ..super::super::tests::hello(2) }));
+    assert_eq!(old.hand.count("recon_old_peer"), 1);
+    let start = sync(&mut old, window());
+    old.settle(start);
+    let end = EngineEvent::SyncEnded { token: 1, answered: 0, failed: 1, received: 0, missing: 0 };
+    assert_eq!(old.ended.last(), Some(&end));
 }
 
 #[test]
@@ -337,8 +495,8 @@ fn a_sync_ends_once_whatever_happens() {
     // A store that fails.
     let mut asker = fresh();
     let outputs = sync(&mut asker, window());
-    let [Output::ListIds(session, ..)] = outputs[..] else { panic!("{outputs:?}") };
-    let outputs = asker.hand.input(Input::Ids(session, None));
+    let [Output::Look(session, ..)] = outputs[..] else { panic!("{outputs:?}") };
+    let outputs = asker.hand.input(Input::Found(session, Finding::Failed));
     asker.settle(outputs);
     assert_eq!(ends(&asker), [(0, 1)]);
     // Silence.
@@ -368,13 +526,19 @@ fn a_peer_may_open_so_many_sessions_and_no_more() {
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, None);
     let mut answered = 0;
     for number in 0..100 {
-        let frames = open(&mut party, number, &empty());
+        let frames = open(&mut party, number, OTHER);
         answered += usize::from(frames != [Message::Recon(responder(number), ReconBody::Decline).encode()]);
     }
     assert_eq!(answered, 32);
     assert_eq!(party.hand.count("recon_declined"), 100 - 32);
     party.pass(5_000);
-    assert_ne!(open(&mut party, 200, &empty()), [Message::Recon(responder(200), ReconBody::Decline).encode()]);
+    assert_ne!(open(&mut party, 200, OTHER), [Message::Recon(responder(200), ReconBody::Decline).encode()]);
+}
+
+#[test]
+fn who_has_nothing_and_asks_who_has_nothing_is_answered_same() {
+    let mut party = party(2, 1, RECON_MAX_BYTES as u16, None);
+    assert_eq!(open(&mut party, 1, NOTHING), [Message::Recon(responder(1), ReconBody::Same(None)).encode()]);
 }
 
 #[test]
@@ -385,13 +549,13 @@ fn what_has_expired_meanwhile_is_neither_listed_nor_taken_on_the_window() {
     let start = sync(&mut asker, window());
     talk(&mut asker, &mut holder, start);
     assert_eq!(asker.store.len(), 1);
-    // A holder whose clock is behind serves it; it isn't taken.
+    // A holder whose clock is behind would serve it; it isn't asked for.
     let mut holder = party(2, 1, RECON_MAX_BYTES as u16, [stale]);
     holder.hand.now.unix = START_UNIX_MS - 3_600_000;
     let mut asker = party(1, 2, RECON_MAX_BYTES as u16, None);
     let start = sync(&mut asker, window());
     talk(&mut asker, &mut holder, start);
-    assert_eq!((asker.store.len(), asker.hand.count("item_expired")), (0, 1));
+    assert_eq!((asker.store.len(), asker.hand.count("recon_fault")), (0, 0));
 }
 
 #[test]
@@ -399,7 +563,7 @@ fn messages_of_sessions_that_are_over_are_no_fault() {
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, None);
     for message in [
         Message::Recon(initiator(1), ReconBody::Done),
-        Message::Recon(responder(1), ReconBody::Served),
+        Message::Recon(responder(1), ReconBody::Found(vec![])),
         Message::Get(initiator(1), vec![[0; 32]]),
         Message::Item(responder(1), live(1)),
     ] {

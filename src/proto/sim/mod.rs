@@ -35,7 +35,9 @@ pub use totals::{Sent, Spread, Totals};
 use self::coverage::Published;
 use self::queue::Queue;
 use self::shelf::{Bits, Envelopes, Shelf};
-use super::{Counters, Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer};
+use super::{
+    Counters, Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer, Tree,
+};
 
 /// The virtual start, in milliseconds since the Unix epoch: the beginning of an hour.
 pub const START_UNIX_MS: Millis = 500_000 * 3_600_000;
@@ -107,6 +109,8 @@ struct Node<D: Dedup> {
     links: Vec<(LinkId, End)>,
     next_link: u64,
     window: Shelf,
+    /// The window's digests.
+    tree: Tree,
     archive: Shelf,
     rooms: BTreeMap<u8, bool>,
     events: Vec<EngineEvent>,
@@ -243,6 +247,7 @@ impl<D: Dedup> Sim<D> {
             links: Vec::new(),
             next_link: 1,
             window: Shelf::default(),
+            tree: Tree::default(),
             archive: Shelf::default(),
             rooms: BTreeMap::new(),
             events: Vec::new(),
@@ -318,6 +323,7 @@ impl<D: Dedup> Sim<D> {
         }
         node.life += 1;
         node.window.crash(now);
+        node.tree.forget();
         node.archive.crash(now);
         let ends = std::mem::take(&mut node.links);
         for (_, end) in ends {

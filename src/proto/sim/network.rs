@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use rand_core::Rng;
-use rumormill_api::{Dedup, ExpiryHour, ExpiryRange, LinkId, Millis, MsgId, PeerAddr, Shelf};
+use rumormill_api::{Dedup, LinkId, Millis, MsgId, PeerAddr, Shelf};
 
 use super::faults::messages;
+use super::shelf::Reading;
 use super::{End, Event, Handshake, Sim};
-use crate::proto::{Accepted, Input, Output};
+use crate::proto::{Accepted, Finding, Input, Look, Output, Tree};
 
 /// How long a store takes to answer, in milliseconds.
 const STORE_MS: Millis = 1;
@@ -77,7 +78,7 @@ impl<D: Dedup> Sim<D> {
     fn answer(&mut self, number: usize, asked: Output) {
         let input = match asked {
             Output::Ask(id) => Input::Known { id, known: self.on_window(number, &id) },
-            Output::ListIds(session, shelf, range) => Input::Ids(session, Some(self.list(number, shelf, range))),
+            Output::Look(session, look) => Input::Found(session, self.look(number, &look)),
             Output::Fetch(session, shelf, ids) => {
                 let found = ids.iter().filter_map(|id| self.stored(number, shelf, id)).collect();
                 Input::Fetched(session, found)
@@ -91,23 +92,18 @@ impl<D: Dedup> Sim<D> {
         self.envelopes.number(id).is_some_and(|envelope| self.nodes[number].window.has.contains(envelope))
     }
 
-    fn list(&self, number: usize, shelf: Shelf, range: ExpiryRange) -> Vec<(ExpiryHour, MsgId)> {
-        let node = &self.nodes[number];
-        let known = |envelope| {
-            let known = self.envelopes.get(envelope);
-            (known.expiry, known.id, known.room)
-        };
-        match shelf {
-            Shelf::Window => {
-                let all = node.window.has.iter().map(known);
-                let all = all.filter(|(expiry, ..)| (range.from..=range.to).contains(expiry));
-                all.map(|(expiry, id, _)| (expiry, id)).collect()
-            }
+    fn look(&mut self, number: usize, look: &Look) -> Finding {
+        let node = &mut self.nodes[number];
+        let envelopes = &self.envelopes;
+        let found = match look.shelf {
+            Shelf::Window => node.tree.answer(look, &mut Reading { envelopes, has: &node.window.has, room: None }),
             Shelf::Archive(tag) => {
-                let all = node.archive.has.iter().map(known).filter(|(.., room)| Self::tag(*room) == tag);
-                all.map(|(expiry, id, _)| (expiry, id)).collect()
+                let mut source = Reading { envelopes, has: &node.archive.has, room: Some(tag.0[0]) };
+                Tree::default().answer(look, &mut source)
             }
-        }
+        };
+        let Ok(finding) = found;
+        finding
     }
 
     fn stored(&self, number: usize, shelf: Shelf, id: &MsgId) -> Option<Bytes> {
@@ -132,8 +128,8 @@ impl<D: Dedup> Sim<D> {
             new = true;
             node.archive.insert(envelope, now, durable_at);
         }
-        if window {
-            node.window.insert(envelope, now, durable_at);
+        if window && node.window.insert(envelope, now, durable_at) {
+            node.tree.touch((self.envelopes.get(envelope).expiry, *id));
         }
         new
     }
@@ -192,7 +188,7 @@ impl<D: Dedup> Sim<D> {
                 }
             }
             Output::Accept(accepted) => self.accept(number, &accepted),
-            asked @ (Output::Ask(_) | Output::ListIds(..) | Output::Fetch(..)) => {
+            asked @ (Output::Ask(_) | Output::Look(..) | Output::Fetch(..)) => {
                 self.schedule(soon, Event::Store(number, life, Box::new(asked)));
             }
             Output::SetTimer(timer, at) => self.schedule(at.max(self.now), Event::Timer(number, life, timer)),

@@ -1,11 +1,13 @@
 //! The simulation's envelopes, each held once; what a node has of them is a bit each.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::convert::Infallible;
 
 use bytes::Bytes;
 use rumormill_api::{ExpiryHour, Millis, MsgId};
 
-use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope};
+use crate::proto::Source;
+use crate::proto::wire::{ENVELOPE_COMMITMENT_OFFSET, Envelope, TreeKey};
 
 /// Which of [`Envelopes`].
 pub(super) type Number = u32;
@@ -26,6 +28,8 @@ pub(super) struct Envelopes {
     all: Vec<Known>,
     /// Looked up, never iterated.
     numbers: HashMap<MsgId, Number>,
+    /// In the order that reconciliation compares.
+    order: BTreeMap<TreeKey, Number>,
 }
 
 impl Envelopes {
@@ -46,7 +50,36 @@ impl Envelopes {
         let number = Number::try_from(self.all.len()).ok()?;
         self.all.push(Known { id: *id, expiry, room: bytes[ENVELOPE_COMMITMENT_OFFSET], bytes: bytes.clone() });
         self.numbers.insert(*id, number);
+        self.order.insert((expiry, *id), number);
         Some(number)
+    }
+}
+
+/// What a node has of one kind, as reconciliation reads it.
+pub(super) struct Reading<'a> {
+    pub(super) envelopes: &'a Envelopes,
+    pub(super) has: &'a Bits,
+    /// Only what these can open.
+    pub(super) room: Option<u8>,
+}
+
+impl Source for Reading<'_> {
+    type Error = Infallible;
+
+    fn ids(&mut self, from: TreeKey, to: TreeKey, limit: usize) -> Result<Vec<TreeKey>, Infallible> {
+        let here =
+            |number| self.has.contains(number) && self.room.is_none_or(|room| self.envelopes.get(number).room == room);
+        let all = self.envelopes.order.range(from..=to).filter(|(_, number)| here(**number));
+        Ok(all.map(|(key, _)| *key).take(limit).collect())
+    }
+
+    fn gone(&mut self, _: TreeKey, _: TreeKey, _: usize) -> Result<Vec<TreeKey>, Infallible> {
+        Ok(Vec::new())
+    }
+
+    fn envelope(&mut self, id: &MsgId) -> Option<Bytes> {
+        let number = self.envelopes.number(id).filter(|number| self.has.contains(*number))?;
+        Some(self.envelopes.get(number).bytes.clone())
     }
 }
 
@@ -117,13 +150,16 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn insert(&mut self, number: Number, now: Millis, durable_at: Millis) {
-        if self.has.insert(number) && durable_at > now {
+    /// Whether it is new.
+    pub(super) fn insert(&mut self, number: Number, now: Millis, durable_at: Millis) -> bool {
+        let new = self.has.insert(number);
+        if new && durable_at > now {
             while self.fresh.front().is_some_and(|(at, _)| *at <= now) {
                 self.fresh.pop_front();
             }
             self.fresh.push_back((durable_at, number));
         }
+        new
     }
 
     /// A crash: what wasn't durable is lost.

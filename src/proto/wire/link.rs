@@ -13,7 +13,7 @@ use super::record::{PEER_RECORD_MAX_BYTES, parse_addr};
 
 /// The newest link protocol that this build speaks.
 pub const LINK_VERSION: u8 = 2;
-/// The oldest one: without SALT, IHAVE, IWANT, GRAFT and PRUNE. A link that agrees on it is flooded.
+/// The oldest one: without SALT, IHAVE, IWANT, GRAFT and PRUNE. A link that agrees on it is flooded, and not reconciled with.
 pub const LINK_VERSION_MIN: u8 = 1;
 /// Bytes before a link message's body.
 pub const MESSAGE_HEADER_BYTES: usize = 3;
@@ -377,6 +377,13 @@ impl Message {
         }
         frame(self.kind(), &body)
     }
+}
+
+/// Whether a link message is of reconciliation, which gives way to the live flood.
+#[must_use]
+pub fn is_bulk(frame: &Frame) -> bool {
+    let code = frame.first().copied().unwrap_or(0);
+    matches!(Kind::from_code(code), Some(Kind::Recon | Kind::Get | Kind::Item))
 }
 
 /// A link message out of its kind and body. The body must not be longer than [`Kind::max_bytes`].

@@ -52,6 +52,7 @@ mod envelope;
 mod link;
 mod recon;
 mod record;
+mod tree;
 
 pub use envelope::{
     ENVELOPE_BODY_OFFSET, ENVELOPE_COMMITMENT_OFFSET, ENVELOPE_EXPIRY_OFFSET, ENVELOPE_FLAGS, ENVELOPE_LIFE_HOURS,
@@ -61,13 +62,16 @@ pub use envelope::{
 pub use link::{
     Batch, ByeReason, CHAFF_MAX_BYTES, Fault, HELLO_MAX_BYTES, Hello, IHAVE_MAX_IDS, Kind, LINK_VERSION,
     LINK_VERSION_MIN, MESSAGE_HEADER_BYTES, Message, PEERS_MAX_RECORDS, RawMessage, SALT_KEY_BYTES, ShortId, frame,
-    short_id,
+    is_bulk, short_id,
 };
 pub use recon::{
-    GET_MAX_IDS, HAVE_MAX_IDS, OpenScope, RECON_MAX_BYTES, RECON_MIN_BYTES, RECON_OVERHEAD_BYTES, ReconBody, Role,
-    SALT_BYTES, SaltedId, SessionRef,
+    ASK_MAX_NODES, GET_MAX_IDS, HAVE_MAX_IDS, OpenScope, RECON_MAX_BYTES, RECON_MIN_BYTES, RECON_OVERHEAD_BYTES,
+    ReconBody, Role, SALT_BYTES, SaltedId, SessionRef, TREE_SALT_BYTES,
 };
 pub use record::{PEER_RECORD_MAX_BYTES, PeerRecord, RecordError, link_key_to_x25519};
+pub use tree::{
+    BLOCK_HOURS, Children, ROOT_BYTES, Root, SHORT_BYTES, Short, TREE_DEPTH_MAX, TreeEntry, TreeKey, TreeNode,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
-use proptest::collection::vec;
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use rumormill_api::transport::BATCH_MAX_BYTES;
 use rumormill_api::{ExpiryRange, Header, MsgId};
@@ -43,7 +43,128 @@ fn recon() -> impl Strategy<Value = ReconBody> {
         Just(ReconBody::Taken),
         Just(ReconBody::Served),
         Just(ReconBody::Done),
+        tree_recon(),
     ]
+}
+
+fn node() -> impl Strategy<Value = TreeNode> {
+    prop_oneof![
+        Just(TreeNode::All),
+        (0..1_u32 << 24).prop_map(TreeNode::Block),
+        (any::<u32>(), vec(0..16_u8, 0..=TREE_DEPTH_MAX.into())).prop_map(|(hour, nibbles)| {
+            nibbles.into_iter().fold(TreeNode::hour(hour), |node, nibble| node.child(nibble).unwrap())
+        }),
+    ]
+}
+
+fn tree_recon() -> impl Strategy<Value = ReconBody> {
+    let scope = prop_oneof![
+        (any::<u32>(), any::<u32>()).prop_map(|(a, b)| OpenScope::Window(ExpiryRange { from: a.min(b), to: a.max(b) })),
+        any::<[u8; 32]>().prop_map(OpenScope::Archive),
+    ];
+    let numbered =
+        |most| btree_map(0..=most, any::<[u8; SHORT_BYTES]>(), 0..20).prop_map(|map| map.into_iter().collect());
+    let children = prop_oneof![
+        numbered(u32::MAX).prop_map(Children::Hours),
+        numbered((1 << 24) - 1).prop_map(Children::Blocks),
+        btree_map(0..16_u8, any::<[u8; SHORT_BYTES]>(), 0..=16)
+            .prop_map(|map| Children::Nibbles(map.into_iter().collect())),
+    ];
+    let shorts = || vec(any::<[u8; SHORT_BYTES]>(), 0..200);
+    let entries = btree_map(any::<u32>(), (shorts(), shorts()), 1..5).prop_map(|entries| {
+        let entries = entries.into_iter();
+        entries.map(|(hour, (held, gone))| TreeEntry { node: TreeNode::hour(hour), held, gone }).collect()
+    });
+    prop_oneof![
+        (scope, any::<(bool, [u8; TREE_SALT_BYTES], [u8; ROOT_BYTES])>())
+            .prop_map(|(scope, (takes_only, salt, root))| ReconBody::Begin { scope, takes_only, salt, root }),
+        any::<Option<[u8; 32]>>().prop_map(ReconBody::Same),
+        (any::<([u8; 32], u32)>(), vec(children, 1..20)).prop_map(|((proof, count), children)| ReconBody::Children {
+            proof,
+            count,
+            children
+        }),
+        vec(node(), 1..=ASK_MAX_NODES).prop_map(ReconBody::Ask),
+        entries.prop_map(ReconBody::Exchange),
+        btree_set(any::<u16>(), 0..200).prop_map(|positions| ReconBody::Found(positions.into_iter().collect())),
+        Just(ReconBody::Page),
+        Just(ReconBody::Go),
+        Just(ReconBody::Given),
+    ]
+}
+
+#[test]
+fn a_trees_nodes_divide_their_keys() {
+    let key = (7, MsgId([0xa5; 32]));
+    let mut node = TreeNode::hour(7);
+    assert!(TreeNode::All.contains(&key) && TreeNode::block_of(7).contains(&key) && node.contains(&key));
+    assert!(!TreeNode::Block(1).contains(&key) && TreeNode::Block(1).contains(&(BLOCK_HOURS, key.1)));
+    for depth in 0..TREE_DEPTH_MAX {
+        let nibble = if depth % 2 == 0 { 0xa } else { 5 };
+        for other in (0..16).filter(|other| *other != nibble) {
+            assert!(!node.child(other).unwrap().contains(&key));
+        }
+        node = node.child(nibble).unwrap();
+        assert!(node.contains(&key), "{node:?}");
+    }
+    assert_eq!(node.child(0), None, "at the greatest depth");
+}
+
+#[test]
+fn malformed_parts_of_trees_are_refused() {
+    let recon = |sender: u8, body: &[u8]| {
+        let raw = RawMessage { kind: Kind::Recon, frame: frame(Kind::Recon, &[&[0, 0, 0, 1, sender], body].concat()) };
+        Message::decode(&raw)
+    };
+    let ask = |node: &[u8]| recon(0, &[&[11], node].concat());
+    assert!(ask(&[0, 0, 0, 0, 7]).is_ok());
+    for node in [
+        &[][..],
+        &[1, 0, 0, 0, 7],
+        &[1, 0, 0, 0, 7, 0x51],
+        &[17, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        &[0xfe, 1, 0, 0, 0],
+        &[0xfd],
+    ] {
+        assert_eq!(ask(node), Err(Fault::Malformed), "{node:?}");
+    }
+    assert_eq!(ask(&[0xff; ASK_MAX_NODES]).map(|_| ()), Ok(()));
+    assert_eq!(ask(&[0xff; ASK_MAX_NODES + 1]), Err(Fault::Malformed));
+    let children = |children: &[u8]| recon(1, &[&[10][..], &[0; 36], children].concat());
+    assert!(children(&[2, 0, 0]).is_ok());
+    for bad in [
+        &[][..],
+        &[3],
+        &[2, 0, 1],
+        &[0, 1, 0],
+        &[0, 0x80, 0],
+        &[0, 0xff, 0xff, 0xff, 0xff, 0xff],
+        // A number past the last.
+        &[0, 2, 0xff, 0xff, 0xff, 0xff, 0x0f, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5],
+        // A block past the last.
+        &[1, 1, 0x80, 0x80, 0x80, 0x08, 1, 2, 3, 4, 5],
+    ] {
+        assert_eq!(children(bad), Err(Fault::Malformed), "{bad:?}");
+    }
+    let exchange = |entries: &[u8]| recon(0, &[&[12], entries].concat());
+    assert!(exchange(&[0, 0, 0, 0, 7, 0, 0]).is_ok());
+    for bad in [
+        &[][..],
+        &[0, 0, 0, 0, 7, 1, 0, 1, 2, 3, 4],
+        // The same twice, one within another, backwards.
+        &[0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 7, 0, 0],
+        &[0, 0, 0, 0, 7, 0, 0, 1, 0, 0, 0, 7, 0x50, 0, 0],
+        &[0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 6, 0, 0],
+    ] {
+        assert_eq!(exchange(bad), Err(Fault::Malformed), "{bad:?}");
+    }
+    assert!(recon(1, &[15, 0, 1, 0, 2]).is_ok());
+    for bad in [&[15, 0][..], &[15, 0, 1, 0, 1], &[15, 0, 2, 0, 1]] {
+        assert_eq!(recon(1, bad), Err(Fault::Malformed), "{bad:?}");
+    }
+    for (sender, alien) in [(1, 8), (0, 9), (0, 10), (1, 11), (1, 12), (0, 15), (1, 16), (0, 17)] {
+        assert_eq!(recon(sender, &[alien]), Err(Fault::Malformed), "{alien}");
+    }
 }
 
 fn message() -> impl Strategy<Value = Message> {

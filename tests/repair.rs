@@ -1,0 +1,66 @@
+//! How much of what was lost anti-entropy brings back, how soon, and at what cost: in virtual time.
+//!
+//! A failing simulation prints its seed; `SEED=n` runs that one. `--nocapture` shows the figures.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use rumormill::proto::EngineConfig;
+use rumormill::proto::sim::{ExactDedup, Sim, SimConfig};
+
+const MINUTE_MS: u64 = 60_000;
+const ENVELOPE_BYTES: u64 = 512;
+
+/// The seed of a test: `SEED` of the environment, so that a failure can be run again, else `default`. What is printed
+/// here is shown when the test fails.
+#[allow(clippy::print_stderr, reason = "how a failure is run again")]
+fn seed_from_env(default: u64) -> u64 {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
+    eprintln!("run it again with SEED={seed}");
+    seed
+}
+
+#[allow(clippy::print_stderr, reason = "the figures for benches/RESULTS.md")]
+fn figure(text: &str) {
+    eprintln!("{text}");
+}
+
+fn exact(_node: usize) -> ExactDedup {
+    ExactDedup::default()
+}
+
+#[test]
+fn two_halves_that_were_apart_get_what_either_missed_within_two_minutes() {
+    let (nodes, messages) = (100, 10_000);
+    // A node's own messages come fast here, and neither half is to put any off.
+    let engine = EngineConfig { novel_bytes_per_s: 64 << 20, novel_burst_bytes: 64 << 20, ..EngineConfig::default() };
+    let mut sim = Sim::network(SimConfig { seed: seed_from_env(21), engine, ..SimConfig::default() }, nodes, 8, exact);
+    sim.run_for(3_000);
+    sim.partition(|node| u8::from(node < nodes / 2));
+    // An hour, in the course of which the links between the halves die.
+    for n in 0..2 * messages {
+        let side = n % 2 * (nodes / 2);
+        sim.publish(side + n / 2 % (nodes / 2), 1);
+        if n % 50 == 49 {
+            sim.run_for(60 * MINUTE_MS / (2 * messages / 50) as u64);
+        }
+    }
+    sim.run_for(5_000);
+    let apart = sim.totals();
+    assert_eq!(apart.missed, (2 * messages * nodes / 2) as u64, "either half has its own, and nothing of the other");
+    sim.heal();
+    let healed = sim.now();
+    let converged = sim.run_until(1_000, 120_000, |sim| sim.totals().missed == 0);
+    let (took, totals) = (sim.now() - healed, sim.totals());
+    let missing = apart.missed * ENVELOPE_BYTES;
+    let bytes = totals.bytes - apart.bytes;
+    figure(&format!(
+        "2 x {} nodes, {messages} messages a side: {} lost, converged in {} s virtual, {bytes} bytes for {missing} missing \
+         ({:.3} times)",
+        nodes / 2,
+        totals.missed,
+        took / 1_000,
+        bytes as f64 / missing as f64
+    ));
+    assert!(converged, "{totals:#?}");
+    assert_eq!(totals.again, 0);
+    assert!(bytes <= missing / 5 * 6 + (1 << 20), "{bytes} bytes for {missing}");
+}
