@@ -209,6 +209,15 @@ pub fn append_private(path: &Path) -> Result<File, StateError> {
     Ok(file)
 }
 
+/// Makes a file anew, or empties it; mode 0600 if it is new.
+///
+/// # Errors
+///
+/// The operating system's.
+pub fn create_private(path: &Path) -> io::Result<File> {
+    private().write(true).create(true).truncate(true).open(path)
+}
+
 #[cfg(unix)]
 fn make_folder(folder: &Path) -> Result<(), StateError> {
     use std::os::unix::fs::DirBuilderExt;

@@ -6,6 +6,8 @@ mod check;
 mod log;
 mod node;
 mod room;
+#[cfg(feature = "luau")]
+mod scripts;
 #[cfg(feature = "sim")]
 mod sim;
 
@@ -25,6 +27,7 @@ Examples:
   rumor config check my.toml                    say what is wrong with a config
   rumor room new --name study                   make a secret for a new chat
   rumor room invite --config my.toml --chat study > invite.txt
+  rumor scripts --config my.toml                how the scripts of the node that runs with it fare
   rumor bot new greeter                         a working bot and its test; rumor bot test runs it
   rumor room join < invite.txt                  what to paste into the new member's config
   rumor sim --nodes 10000 --svg coverage.svg    what a network of that size would do
@@ -84,6 +87,19 @@ enum Command {
     #[cfg(feature = "luau")]
     #[command(subcommand)]
     Bot(bot::BotCommand),
+    /// Show how the scripts of a running node fare: state, processor time, memory, calls, kills, the last error
+    #[cfg(feature = "luau")]
+    Scripts {
+        /// The config that the node runs with
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        /// The node's folder, if it was given one on the command line
+        #[arg(long, value_name = "DIR")]
+        state: Option<PathBuf>,
+        /// One JSON object, for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// Simulate a network: how far messages get, how soon, and what it costs
     #[cfg(feature = "sim")]
     Sim(sim::SimArgs),
@@ -141,6 +157,10 @@ impl Cli {
             None => node::run(&self.node),
             #[cfg(feature = "luau")]
             Some(Command::Bot(command)) => bot::run(command, out),
+            #[cfg(feature = "luau")]
+            Some(Command::Scripts { config, state, json }) => {
+                scripts::show(&node::load(&config, state.as_deref())?.state, json, out)
+            }
             Some(Command::Config(ConfigCommand::Check { file })) => check::check(&file, out),
             Some(Command::Config(ConfigCommand::Schema)) => check::schema(out),
             Some(Command::Room(RoomCommand::New { name, ephemeral })) => room::new(&name, ephemeral, out),

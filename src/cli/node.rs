@@ -142,13 +142,21 @@ async fn start_node(config: Config, profile: Profile, mut host: Scripts) -> Resu
     }
     // Loading scripts takes as long as they take: not on a thread of the runtime.
     let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;
+    let status = super::scripts::file(&config.state);
     let builder = Builder::new(config, profile).hooks(host.clone());
     let events = builder.subscribe();
     let node = builder.start().await.map_err(Failure::new)?;
     let handle = Handle::new(node, host.clone());
     host.attach(handle.clone());
+    let writer = tokio::spawn(super::scripts::publish(Arc::clone(&host), status.clone()));
     let scripts = Arc::clone(&host);
-    Ok(Started { handle, commands: host, events, stop_scripts: Box::new(move || scripts.stop()) })
+    let stop = move || {
+        writer.abort();
+        scripts.stop();
+        // What a node that has stopped wrote is shown to nobody.
+        let _ = std::fs::remove_file(status);
+    };
+    Ok(Started { handle, commands: host, events, stop_scripts: Box::new(stop) })
 }
 
 /// Starts the node. Without Lua there are no commands and no filters.
