@@ -186,3 +186,28 @@ async fn a_broken_unload_does_not_keep_its_repair_out() {
         assert_eq!(bench.run("version").await, done("2"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sed_and_a_checkout_of_the_whole_folder_reload() {
+    let text =
+        |name: &str, n: usize| format!("rumor.command({name:?}, {{ run = function() return true, \"{n}\" end }})");
+    let mut bench = Bench::watched(&[("bots/a.lua", &text("a", 1)), ("bots/b.lua", &text("b", 1))]);
+    let path = |file: &str| bench.dir.path().join("bots").join(file);
+    let (a, b, temporary) = (path("a.lua"), path("b.lua"), path("sedQ1w2e3"));
+
+    // `sed -i` writes a file beside it and renames that over.
+    fs::write(&temporary, text("a", 2)).unwrap();
+    fs::rename(&temporary, &a).unwrap();
+    bench.notice("reloaded a (").await;
+    assert_eq!((bench.run("a").await, bench.run("b").await), (done("2"), done("1")));
+
+    // `git checkout` unlinks each file and writes it anew; what the other branch lacks is gone, what it has more is there.
+    fs::remove_file(&a).unwrap();
+    fs::write(&a, text("a", 3)).unwrap();
+    fs::remove_file(&b).unwrap();
+    fs::write(a.with_file_name("c.lua"), text("c", 3)).unwrap();
+    bench.notice("reloaded a (").await;
+    bench.notice("unloaded b").await;
+    assert_eq!((bench.run("a").await, bench.run("c").await), (done("3"), done("3")));
+    assert!(matches!(bench.run("b").await, CommandResult::Unknown(_)));
+}
