@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use rumormill_api::{DedupConfig, HistoryConfig, LinkSecret, LinkSink, Registry, Retention, TransportConfig};
+use rumormill_api::{DedupConfig, History, HistoryConfig, LinkSecret, LinkSink, Registry, Retention, TransportConfig};
 use tokio::sync::broadcast;
 
 use crate::config::{ChatConfig, ChatKind, Config, RoomSource};
+use crate::node::offline::{self, Offline};
 use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, StartError, SystemClock, event_bus};
 use crate::plugins;
 use crate::room::{Access, Identity, Invite, InviteError, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
@@ -81,6 +82,24 @@ impl Builder {
         self.events.subscribe()
     }
 
+    /// Opens the profile's history without starting a node.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn offline(self) -> Result<Offline, StartError> {
+        let Self { config, profile, registry, clock, .. } = self;
+        let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+        let storage = StorageKey::new(*profile.storage_key);
+        let cipher = registry.cipher(&config.backends.cipher, ())?;
+        let rooms = config.chats.iter().map(|chat| Ok(Room::new(room_spec(chat)?, Arc::clone(&cipher), &storage)));
+        let rooms = rooms.collect::<Result<Vec<_>, StartError>>()?;
+        let history = open_history(&config, &profile, &registry)?;
+        let keep = Box::new(profile);
+        let parts = offline::Parts { history, keyring: Keyring::new(rooms), storage, clock, keep };
+        Ok(Offline::open(parts)?)
+    }
+
     /// Starts the node: its store is open, it listens, and it has begun to dial.
     ///
     /// # Errors
@@ -104,16 +123,8 @@ impl Builder {
             .collect();
         let rooms = specs.into_iter().map(|spec| Room::new(spec, Arc::clone(&cipher), &storage)).collect();
 
-        let folder = profile.history_folder();
-        private_folder(&folder).map_err(|source| StartError::System {
-            what: format!("can't make the folder {0}; if a file has its place, move it away", folder.display()),
-            source,
-        })?;
+        let history = open_history(&config, &profile, &registry)?;
         let options = |name: &str| config.options.get(name).cloned().unwrap_or_default();
-        let history = HistoryConfig { folder: folder.clone(), options: options(&config.backends.history) };
-        let history = registry
-            .history(&config.backends.history, history)
-            .map_err(|source| StartError::History { folder, source })?;
         let dedup = registry.dedup(
             &config.backends.dedup,
             DedupConfig {
@@ -170,6 +181,19 @@ impl Builder {
         };
         parts.start()
     }
+}
+
+/// Opens the store of a profile.
+fn open_history(config: &Config, profile: &Profile, registry: &Registry) -> Result<Box<dyn History>, StartError> {
+    let folder = profile.history_folder();
+    private_folder(&folder).map_err(|source| StartError::System {
+        what: format!("can't make the folder {0}; if a file has its place, move it away", folder.display()),
+        source,
+    })?;
+    let options = config.options.get(&config.backends.history).cloned().unwrap_or_default();
+    registry
+        .history(&config.backends.history, HistoryConfig { folder: folder.clone(), options })
+        .map_err(|source| StartError::History { folder, source })
 }
 
 /// Makes a folder for the owner alone, if it isn't there.

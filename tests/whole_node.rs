@@ -499,8 +499,12 @@ async fn an_archive_keeps_what_the_window_let_go_and_a_member_loads_it() {
     let world = World::new();
     let mut alice = world.node("alice").chat("study", 1).start().await;
     alice.say("study", "long ago").await;
+    // Somebody has to confirm the time.
+    let rita = world.node("rita").peers(&["alice"]).start().await;
     pass(9 * DAY).await;
     assert!(alice.store.window_ids().is_empty(), "the window lets go of what expired");
+    rita.stop().await;
+    alice.expect_peers(0).await;
     let mut bob = world.node("bob").peers(&["alice"]).chat("study", 1).start().await;
     bob.expect_peers(1).await;
     alice.expect_peers(1).await;

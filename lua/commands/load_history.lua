@@ -22,7 +22,12 @@ rumor.command("load history", {
             return false, report.failed == 0 and "No peer is linked: nobody to ask."
                 or `None of {plural(report.failed, "peer")} answered.`
         end
-        local state = report.missing == 0 and "complete" or plural(report.missing, "message") .. " still missing"
+        local state = "complete"
+        if report.missing > 0 then
+            state = plural(report.missing, "message") .. " still missing"
+        elseif report.oldest then
+            state = "complete since " .. os.date("!%Y-%m-%d", report.oldest)
+        end
         return true, `{name}: {plural(report.new, "new message")} from {plural(report.answered, "peer")}; {state}.`
     end,
 })

@@ -3,6 +3,7 @@
 #[cfg(feature = "luau")]
 mod bot;
 mod check;
+mod history;
 mod log;
 mod node;
 mod room;
@@ -31,6 +32,7 @@ Examples:
   rumor bot new greeter                         a working bot and its test; rumor bot test runs it
   rumor room join < invite.txt                  what to paste into the new member's config
   rumor sim --nodes 10000 --svg coverage.svg    what a network of that size would do
+  rumor history export --config my.toml --chat study --output study.jsonl
 
 Exit status: 0 done, 1 failed, 2 used wrongly.";
 
@@ -103,6 +105,9 @@ enum Command {
     /// Simulate a network: how far messages get, how soon, and what it costs
     #[cfg(feature = "sim")]
     Sim(sim::SimArgs),
+    /// Check, shrink, export or import the history of a node that isn't running
+    #[command(subcommand)]
+    History(history::HistoryCommand),
 }
 
 #[derive(Subcommand, Debug)]
@@ -172,6 +177,7 @@ impl Cli {
             }
             #[cfg(feature = "sim")]
             Some(Command::Sim(args)) => sim::run(&args, out),
+            Some(Command::History(command)) => history::run(command, out),
         }
     }
 }

@@ -4,10 +4,7 @@ use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use rumormill_api::PeerAddr;
 
-use crate::proto::PeerRecord;
-
-/// How long a record is announced before it is signed anew, in milliseconds: peers pass on what is at most a day old.
-const RENEW_MS: u64 = 3_600_000;
+use crate::proto::{PeerRecord, RECORD_RENEW_MS};
 
 /// Decides on the address and signs it.
 pub(super) struct Announcer {
@@ -48,7 +45,7 @@ impl Announcer {
     /// A newly signed record, when there is an address and the last record is old.
     pub(super) fn renew(&mut self, unix_ms: u64) -> Option<Bytes> {
         let addr = self.addr.clone()?;
-        if self.signed_at.is_some_and(|at| unix_ms.abs_diff(at) < RENEW_MS) {
+        if self.signed_at.is_some_and(|at| unix_ms.abs_diff(at) < RECORD_RENEW_MS) {
             return None;
         }
         self.signed_at = Some(unix_ms);

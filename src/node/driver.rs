@@ -1,14 +1,16 @@
 //! The driver: feeds the engine what the links, the vault, the timers and the handle say, and carries out what it
 //! answers. One task owns the engine; no lock is held across an await.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use rumormill_api::{Dedup, Direction, ExpiryRange, LinkEvent, LinkId, LinkInfo, Links, PeerAddr, SendError};
+use rumormill_api::{
+    Dedup, Direction, ExpiryHour, ExpiryRange, LinkEvent, LinkId, LinkInfo, Links, MsgId, PeerAddr, SendError,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -18,6 +20,7 @@ use super::clock::Clock;
 use super::outbox::Outbox;
 use super::shared::Shared;
 use super::vault::{Command, Reply, Standing, ToVault};
+use super::watch::ClockWatch;
 use crate::proto::wire;
 use crate::proto::{Engine, EngineEvent, Input, Now, Output, Scope, Timer};
 
@@ -43,12 +46,6 @@ const PRUNE_INTERVAL_MS: u64 = 10 * 60_000;
 /// How often the addresses of peers are kept, in milliseconds.
 const SAVE_ADDRESSES_INTERVAL_MS: u64 = 10 * 60_000;
 
-/// How far the wall clock may leave the monotonic one before it counts as having jumped, in milliseconds.
-const CLOCK_JUMP_MS: u64 = 5 * 60_000;
-
-/// How long nothing is pruned after the wall clock jumped, in milliseconds: it may jump back.
-const PRUNE_PAUSE_AFTER_JUMP_MS: u64 = 2 * 3_600_000;
-
 /// How long the links may take at the end to write what they have to write, in milliseconds: a little more than a
 /// transport gives a link that is closed.
 const STOP_FLUSH_MAX_MS: u64 = 1_500;
@@ -73,9 +70,8 @@ struct Load {
     received: BTreeMap<u64, (u64, u64)>,
 }
 
-/// When the wall clock was last seen where the monotonic one says it should be.
+/// When what is done from time to time is to be done again.
 struct Watch {
-    last: Now,
     prune_at: u64,
     save_at: u64,
 }
@@ -100,6 +96,9 @@ pub(super) struct Driver {
     pub(super) state: DriverState,
 }
 
+/// A part of an archive that is to be read: the room, the load, and behind which message.
+type VerifyPart = (usize, u64, Option<(ExpiryHour, MsgId)>);
+
 /// What the driver keeps for itself.
 #[derive(Default)]
 pub(super) struct DriverState {
@@ -113,7 +112,10 @@ pub(super) struct DriverState {
     /// Which load a sync's token belongs to.
     tokens: BTreeMap<u64, u64>,
     next_token: u64,
+    /// Parts of archives that are to be read for a load.
+    verify_due: VecDeque<VerifyPart>,
     watch: Option<Watch>,
+    clock: ClockWatch,
     /// Why the peers that the config names weren't reached, until that is told.
     unreached: BTreeMap<PeerAddr, String>,
     told_lonely: bool,
@@ -139,6 +141,7 @@ impl Driver {
         let mut armed = None;
         self.now = self.clock.now();
         self.carry_out().await;
+        self.go_on_reading().await;
         loop {
             let due = self.state.timers.keys().next().map(|(at, _)| *at);
             if let Some(at) = due.filter(|_| due != armed) {
@@ -172,6 +175,7 @@ impl Driver {
                 Wake::Housekeeping => self.keep_house().await,
             }
             self.carry_out().await;
+            self.go_on_reading().await;
             self.show_counters();
             // The request to stop finds no place in a full queue; that there is one is seen here.
             if self.shared.stopping() {
@@ -210,6 +214,7 @@ impl Driver {
                 tracing::debug!(%link, ?reason, "link down");
                 self.state.schemes.remove(&link);
                 self.state.outbox.forget(link);
+                self.state.clock.forget(link);
                 self.feed(Input::LinkDown(link));
                 self.shared.peer_down(link);
             }
@@ -233,6 +238,7 @@ impl Driver {
             Reply::Known(id, known) => self.feed(Input::Known { id, known }),
             Reply::Found(session, finding) => self.feed(Input::Found(session, finding)),
             Reply::Fetched(session, envelopes) => self.feed(Input::Fetched(session, envelopes)),
+            Reply::Verified(load, next) => self.verified(load, next),
         }
     }
 
@@ -357,6 +363,7 @@ impl Driver {
         match event {
             EngineEvent::PeerUp(link, info) => self.shared.peer_up(link, peer_info(&info)),
             EngineEvent::PeerDown(link) => self.shared.peer_down(link),
+            EngineEvent::PeerClock(link, theirs) => self.state.clock.hear(link, theirs, self.now),
             EngineEvent::SeenAs(addr) => {
                 if let Some(record) = self.announcer.seen_as(&addr, self.now.unix) {
                     self.feed(Input::OwnRecord(Some(record)));
@@ -373,27 +380,46 @@ impl Driver {
     }
 
     async fn load(&mut self, room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport>) {
-        self.vault.send(Command::Verify(room)).await;
         let new_before = self.standing(room).await.new;
         let load_id = self.state.next_token;
         self.state.next_token += 1;
-        let mut scopes = vec![Scope::Window(ExpiryRange::ALL)];
-        scopes.extend(self.archives[room].map(Scope::Archive));
         let load = Load {
             chat,
             room,
-            open: scopes.len(),
+            open: 0,
             report: LoadReport::default(),
             new_before,
             reply: Some(reply),
             received: BTreeMap::new(),
         };
         self.state.loads.insert(load_id, load);
+        self.state.verify_due.push_back((room, load_id, None));
+    }
+
+    /// A part of the archive was read for a load. Once all of it was, and what is damaged is known to be missing, the
+    /// peers are asked.
+    fn verified(&mut self, load_id: u64, next: Option<(ExpiryHour, MsgId)>) {
+        let Some(load) = self.state.loads.get_mut(&load_id) else { return };
+        let room = load.room;
+        if next.is_some() {
+            self.state.verify_due.push_back((room, load_id, next));
+            return;
+        }
+        let mut scopes = vec![Scope::Window(ExpiryRange::ALL)];
+        scopes.extend(self.archives[room].map(Scope::Archive));
+        load.open = scopes.len();
         for scope in scopes {
             let token = self.state.next_token;
             self.state.next_token += 1;
             self.state.tokens.insert(token, load_id);
             self.feed(Input::Sync { token, scope, link: None });
+        }
+    }
+
+    /// Asks the vault for the next parts of what it is read through for.
+    async fn go_on_reading(&mut self) {
+        while let Some((room, load, after)) = self.state.verify_due.pop_front() {
+            self.vault.send(Command::Verify(room, load, after)).await;
         }
     }
 
@@ -455,24 +481,15 @@ impl Driver {
         if let Some(record) = self.announcer.renew(now.unix) {
             self.feed(Input::OwnRecord(Some(record)));
         }
+        for (level, text) in self.state.clock.look(now) {
+            self.shared.notice(level, "node", text);
+        }
         let watch = self.state.watch.get_or_insert(Watch {
-            last: now,
             prune_at: now.mono + PRUNE_INTERVAL_MS,
             save_at: now.mono + SAVE_ADDRESSES_INTERVAL_MS,
         });
-        let expected = watch.last.unix + (now.mono - watch.last.mono);
-        watch.last = now;
-        if expected.abs_diff(now.unix) > CLOCK_JUMP_MS {
-            watch.prune_at = now.mono + PRUNE_PAUSE_AFTER_JUMP_MS;
-            let minutes = expected.abs_diff(now.unix) / 60_000;
-            let way = if now.unix > expected { "ahead" } else { "back" };
-            self.shared.notice(
-                NoticeLevel::Warning,
-                "node",
-                format!("this machine's clock jumped {minutes} minutes {way}; nothing is removed from the history until it settles"),
-            );
-        }
-        let prune = now.mono >= watch.prune_at;
+        // By a clock that nobody confirms nothing is removed; it is tried again soon.
+        let prune = now.mono >= watch.prune_at && self.state.clock.trusted(now);
         let save = now.mono >= watch.save_at;
         if prune {
             watch.prune_at = now.mono + PRUNE_INTERVAL_MS;

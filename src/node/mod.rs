@@ -18,11 +18,13 @@ mod clock;
 mod driver;
 mod ext;
 mod handle;
+pub mod offline;
 mod outbox;
 mod presenter;
 mod shared;
 mod start;
 mod vault;
+mod watch;
 
 pub use crate::proto::{Dissemination, EAGER, EAGER_MAX};
 pub use api::{

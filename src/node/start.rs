@@ -216,35 +216,43 @@ impl Parts {
         listen
     }
 
-    /// The rooms' states as they were kept; one that is missing or damaged is made anew out of the archive, so that no
-    /// sequence number is ever used twice.
     fn states(&self) -> Result<Vec<RoomState>, StartError> {
-        let loaded = vault::load_states(&*self.history, &self.storage, self.keyring.rooms())?;
-        let now = self.clock.now().unix;
-        loaded
-            .into_iter()
-            .zip(self.keyring.rooms())
-            .map(|(state, room)| match state {
-                Some(state) => Ok(state),
-                None => {
-                    let mut records = Vec::new();
-                    let mut before = Cursor::END;
-                    loop {
-                        let page = self.history.page(&room.tag(), before, REBUILD_PAGE)?;
-                        let Some(first) = page.first() else { break };
-                        before = first.at;
-                        records.extend(page.into_iter().rev());
-                    }
-                    let mut state = RoomState::default();
-                    let held: std::collections::HashSet<_> = records.iter().map(|record| record.at.id).collect();
-                    for record in records.iter().rev() {
-                        if let Ok(Some((_, opened))) = self.keyring.open(&record.envelope, now) {
-                            room.note(&mut state, &opened, now, &mut |id| held.contains(id));
-                        }
-                    }
-                    Ok(state)
-                }
-            })
-            .collect()
+        Ok(states(&*self.history, &self.keyring, &self.storage, self.clock.now().unix)?)
     }
+}
+
+/// The rooms' states as they were kept; one that is missing or damaged is made anew out of the archive, so that no
+/// sequence number is ever used twice.
+pub(super) fn states(
+    history: &dyn History,
+    keyring: &Keyring,
+    storage: &StorageKey,
+    now: u64,
+) -> rumormill_api::Result<Vec<RoomState>> {
+    let loaded = vault::load_states(history, storage, keyring.rooms())?;
+    loaded
+        .into_iter()
+        .zip(keyring.rooms())
+        .map(|(state, room)| match state {
+            Some(state) => Ok(state),
+            None => {
+                let mut records = Vec::new();
+                let mut before = Cursor::END;
+                loop {
+                    let page = history.page(&room.tag(), before, REBUILD_PAGE)?;
+                    let Some(first) = page.first() else { break };
+                    before = first.at;
+                    records.extend(page.into_iter().rev());
+                }
+                let mut state = RoomState::default();
+                let held: std::collections::HashSet<_> = records.iter().map(|record| record.at.id).collect();
+                for record in records.iter().rev() {
+                    if let Ok(Some((_, opened))) = keyring.open(&record.envelope, now) {
+                        room.note(&mut state, &opened, now, &mut |id| held.contains(id));
+                    }
+                }
+                Ok(state)
+            }
+        })
+        .collect()
 }

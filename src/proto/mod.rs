@@ -15,6 +15,7 @@ mod peers;
 mod rumor;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod skew;
 #[cfg(all(test, feature = "testkit"))]
 mod tests;
 mod timers;
@@ -34,13 +35,14 @@ pub use engine::Engine;
 pub use linkset::SLOTS_MAX;
 pub use peers::{
     ADDRESSES_MAX, ANCHORS, BACKOFF_MAX_MS, BACKOFF_MIN_MS, BUCKET_SLOTS, BUCKETS_PER_SOURCE, FAILURES_MAX,
-    FEELER_EVERY_MS, NEW_BUCKETS, PEERS_ON_CONNECT, RECORD_MAX_AGE_S, RECORD_MAX_AHEAD_S, REDIAL_AFTER_MS,
-    TRIED_BUCKETS, VERIFIED_FOR_MS,
+    FEELER_EVERY_MS, NEW_BUCKETS, PEERS_ON_CONNECT, RECORD_MAX_AGE_S, RECORD_MAX_AHEAD_S, RECORD_RENEW_MS,
+    REDIAL_AFTER_MS, TRIED_BUCKETS, VERIFIED_FOR_MS,
 };
 pub use rumor::{
     ANNOUNCE_AFTER_MS, ANNOUNCED_MAX, ANNOUNCERS_MAX, FLOODED_FOR_MS, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS,
     KEPT_MAX_BYTES, LATE_AFTER_MS, RECENT_MAX_IDS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS,
 };
+pub use skew::{CLOCK_MEDIAN_MIN_PEERS, CLOCK_TOLERANCE_MS, Opinion, Skew};
 pub use wire::{Envelope, PeerRecord};
 
 use std::fmt;
@@ -186,6 +188,8 @@ pub enum EngineEvent {
     PeerUp(LinkId, LinkInfo),
     /// A peer whose HELLO had been accepted is gone.
     PeerDown(LinkId),
+    /// A peer says what time it is, in milliseconds since the Unix epoch. Its word only: see [`Skew`].
+    PeerClock(LinkId, Millis),
     /// Where a peer sees this node: on a link that it dialled, the address that it dialled; else the address that this
     /// node's connection comes from, whose port nobody can dial. The peer's word only. Not repeated while it stays the same.
     SeenAs(PeerAddr),

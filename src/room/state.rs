@@ -101,6 +101,13 @@ impl RoomState {
         self.missing.remove(id);
     }
 
+    /// A message that was here is lost, say to a damaged disk: it counts as missing until it is here again.
+    pub fn lost(&mut self, id: &MsgId) {
+        if self.missing.len() < MAX_MISSING {
+            self.missing.insert(*id);
+        }
+    }
+
     /// What the next message of `me` carries.
     pub(crate) fn next(&self, me: &PersonId, now_ms: Millis) -> Next {
         // After a restored backup the own messages come back from others: go on after the last of them.

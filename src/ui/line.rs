@@ -27,7 +27,7 @@ use super::output::Output;
 use super::render::{self, Item};
 use super::session::{After, Session};
 use super::stream::Screen;
-use super::{Frontend, UiError, UiOptions};
+use super::{Frontend, UiError, UiOptions, progress_bar};
 use crate::node::{CommandInfo, Commands, Event, Handle, Place};
 use crate::room::{sanitize, sanitize_line};
 
@@ -38,7 +38,9 @@ const PROMPT_WAIT_MS: u64 = 1_000;
 /// How long what is to be shown waits for the next prompt, in milliseconds.
 const PRINT_WAIT_MS: u64 = 1_500;
 /// How often the progress of loading a history is shown, in milliseconds.
-const PROGRESS_EVERY_MS: u64 = 1_000;
+const PROGRESS_EVERY_MS: u64 = 250;
+/// Goes one line up and wipes it: the bar is drawn over the one before it.
+const BAR_OVER: &str = "\u{1b}[1A\u{1b}[2K";
 
 /// One line wanted from the editor.
 struct Ask {
@@ -130,7 +132,8 @@ pub(super) async fn run(
         items,
         under_way: None,
         draft: String::new(),
-        progress: None,
+        drawn: None,
+        bar_is_last: false,
         interrupted: false,
     };
     line.serve(typed, events).await;
@@ -152,8 +155,10 @@ struct Line {
     under_way: Option<UnderWay>,
     /// A half-typed chat line, kept while the menu is open.
     draft: String,
-    /// When progress was shown last.
-    progress: Option<tokio::time::Instant>,
+    /// When the bar of a loading history was drawn last.
+    drawn: Option<tokio::time::Instant>,
+    /// Whether it is the last line above the prompt.
+    bar_is_last: bool,
     /// Ctrl+C was pressed while no line was being edited (or the signal was sent): the next prompt obeys it.
     interrupted: bool,
 }
@@ -163,13 +168,13 @@ impl Line {
         let me = self.session.handle().me();
         let hello =
             format!("You are {}#{}. Ctrl+C opens the menu, /help lists the commands.", me.nick, me.id.fingerprint());
-        self.screen.show(&Item::Info(hello)).await;
+        self.show(&Item::Info(hello)).await;
         let mut interrupts = Interrupts::listen();
         self.ask();
         loop {
             tokio::select! {
                 biased;
-                Some(item) = self.items.recv() => self.screen.show(&item).await,
+                Some(item) = self.items.recv() => self.show(&item).await,
                 // The line before it may still be on its way from the editor.
                 () = interrupts.next() => self.interrupted = true,
                 after = wait(&mut self.under_way) => {
@@ -178,7 +183,7 @@ impl Line {
                         self.leave_menu();
                     }
                     while let Ok(item) = self.items.try_recv() {
-                        self.screen.show(&item).await;
+                        self.show(&item).await;
                     }
                     if std::mem::take(&mut self.interrupted) {
                         self.interrupt().await;
@@ -193,31 +198,45 @@ impl Line {
                 event = events.recv() => match event {
                     Ok(Event::Stopped) | Err(RecvError::Closed) => break,
                     Ok(event) => self.event(event).await,
-                    Err(RecvError::Lagged(skipped)) => self.screen.show(&Item::Skipped(skipped)).await,
+                    Err(RecvError::Lagged(skipped)) => self.show(&Item::Skipped(skipped)).await,
                 },
                 () = self.screen.closed() => self.screen.give_up(),
             }
         }
         while let Ok(item) = self.items.try_recv() {
-            self.screen.show(&item).await;
+            self.show(&item).await;
         }
-        self.screen.show(&Item::Event(Event::Stopped)).await;
+        self.show(&Item::Event(Event::Stopped)).await;
     }
 
     async fn event(&mut self, event: Event) {
         match event {
             // The typed line stands on the screen already.
             Event::Message(message) if self.session.is_echo(&message) => {}
-            Event::Loading { chat, received, wanted } => {
-                let now = tokio::time::Instant::now();
-                if self.progress.is_none_or(|last| now.duration_since(last) >= Duration::from_millis(PROGRESS_EVERY_MS))
-                {
-                    self.progress = Some(now);
-                    self.screen.show(&Item::Info(format!("{chat}: {received} of {wanted} received"))).await;
-                }
-            }
-            event => self.screen.show(&Item::Event(event)).await,
+            Event::Loading { chat, received, wanted } => self.progress(&chat, received, wanted).await,
+            event => self.show(&Item::Event(event)).await,
         }
+    }
+
+    /// Draws the bar of a loading history, over the one before it where nothing was shown since.
+    async fn progress(&mut self, chat: &str, received: u64, wanted: u64) {
+        let now = tokio::time::Instant::now();
+        let every = Duration::from_millis(PROGRESS_EVERY_MS);
+        let full = received >= wanted;
+        if wanted == 0 || !full && self.drawn.is_some_and(|last| now.duration_since(last) < every) {
+            return;
+        }
+        self.drawn = Some(now);
+        let over = if self.bar_is_last { BAR_OVER } else { "" };
+        let bar = progress_bar(received, wanted);
+        let line = format!("{over}{}: {bar} {received} of {wanted}\n", sanitize_line(chat));
+        self.screen.draw(line).await;
+        self.bar_is_last = true;
+    }
+
+    async fn show(&mut self, item: &Item) {
+        self.bar_is_last = false;
+        self.screen.show(item).await;
     }
 
     async fn typed(&mut self, typed: Typed) {
@@ -232,10 +251,12 @@ impl Line {
             }
             Typed::Line(line) if line.len() > INPUT_LINE_MAX_BYTES => {
                 let problem = format!("the line has more than {INPUT_LINE_MAX_BYTES} bytes; nothing of it was sent");
-                self.screen.show(&Item::Error(problem)).await;
+                self.show(&Item::Error(problem)).await;
                 self.ask();
             }
             Typed::Line(line) => {
+                // The typed line stands above the prompt now.
+                self.bar_is_last = false;
                 let session = Arc::clone(&self.session);
                 let work = tokio::spawn(async move {
                     match line.trim() {
@@ -257,7 +278,7 @@ impl Line {
             return self.leave_menu();
         }
         self.shared.state().menu = true;
-        self.screen.show(&Item::Info(menu_text(&self.session.commands().list()))).await;
+        self.show(&Item::Info(menu_text(&self.session.commands().list()))).await;
     }
 
     fn leave_menu(&self) {

@@ -18,6 +18,7 @@ mod json;
 mod line;
 mod output;
 mod plain;
+mod progress;
 mod render;
 mod session;
 mod stream;
@@ -37,6 +38,8 @@ use crate::node::{Commands, Event, Handle};
 
 pub use input::INPUT_LINE_MAX_BYTES;
 pub use line::TYPED_LINES_MAX;
+pub use progress::progress_bar;
+pub use time::{date, time_of_day};
 
 /// Which frontend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

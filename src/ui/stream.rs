@@ -96,6 +96,11 @@ impl Screen {
     pub(super) async fn show(&mut self, item: &Item) {
         let mut text = String::new();
         self.render.render(item, &mut text);
+        self.draw(text).await;
+    }
+
+    /// Writes a text as it is, on the same terms.
+    pub(super) async fn draw(&mut self, text: String) {
         let Some(output) = self.output.as_ref().filter(|_| !text.is_empty()) else { return };
         let mut stopped = self.stopped.clone();
         let patience = async {

@@ -12,14 +12,23 @@ pub(super) fn rfc3339(unix: Millis) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
+/// `2026-11-23`.
+#[must_use]
+pub fn date(unix: Millis) -> String {
+    let (year, month, day) = civil(unix / DAY_MS);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// `20:04`.
+#[must_use]
+pub fn time_of_day(unix: Millis) -> String {
+    format!("{:02}:{:02}", unix / 3_600_000 % 24, unix / 60_000 % 60)
+}
+
 /// `20:04`, or `2026-11-22 20:04` on another day than `now`.
 pub(super) fn short(unix: Millis, now: Millis) -> String {
-    let clock = format!("{:02}:{:02}", unix / 3_600_000 % 24, unix / 60_000 % 60);
-    if unix / DAY_MS == now / DAY_MS {
-        return clock;
-    }
-    let (year, month, day) = civil(unix / DAY_MS);
-    format!("{year:04}-{month:02}-{day:02} {clock}")
+    let clock = time_of_day(unix);
+    if unix / DAY_MS == now / DAY_MS { clock } else { format!("{} {clock}", date(unix)) }
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar.

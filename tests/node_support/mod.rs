@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,9 +16,10 @@ use rumormill::api::{
 };
 use rumormill::config::{Config, Format};
 use rumormill::node::{
-    Event, Handle, HistoryQuery, Hooks, LoadReport, Message, NoHooks, Node, NodeApi, NodeError, SendOptions,
+    Clock, Event, Handle, HistoryQuery, Hooks, LoadReport, Message, NoHooks, Node, NodeApi, NodeError, SendOptions,
     VirtualClock,
 };
+use rumormill::proto::Now;
 use rumormill::state::Profile;
 use rumormill_transport_memory::Hub;
 use tempfile::TempDir;
@@ -306,20 +308,22 @@ impl Plan<'_> {
     pub(crate) async fn start(self) -> TestNode {
         let config = self.config();
         let profile = Profile::open(&self.world.folder.path().join(self.name)).unwrap();
-        let unix = i64::try_from(self.world.now_ms()).unwrap() + self.ahead_ms;
+        let clock = VirtualClock::starting_at(self.world.now_ms());
+        let ahead_ms = Arc::new(AtomicI64::new(self.ahead_ms));
         let (hub, store) = (self.world.hub.clone(), self.store.clone());
         let builder = Builder::new(config, profile)
             .register(|registry| {
                 rumormill_transport_memory::register_with(registry, hub);
                 store.register(registry);
             })
-            .clock(Arc::new(VirtualClock::starting_at(u64::try_from(unix).unwrap())))
+            .clock(Arc::new(Jumping { clock, ahead_ms: Arc::clone(&ahead_ms) }))
             .hooks(Arc::clone(&self.hooks))
             .store_inline();
         let events = builder.subscribe();
         let node = builder.start().await.unwrap();
         let handle = Handle::new(Arc::clone(&node) as Arc<dyn NodeApi>, self.hooks);
-        let mut node = TestNode { name: self.name, node, handle, events, seen: Vec::new(), store: self.store };
+        let mut node =
+            TestNode { name: self.name, node, handle, events, seen: Vec::new(), store: self.store, ahead_ms };
         node.expect("ready", |event| matches!(event, Event::Ready { .. })).await;
         node
     }
@@ -334,6 +338,20 @@ pub(crate) struct TestNode {
     /// Everything that was read so far.
     pub(crate) seen: Vec<Event>,
     pub(crate) store: Store,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+/// A wall clock that can be set.
+struct Jumping {
+    clock: VirtualClock,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Clock for Jumping {
+    fn now(&self) -> Now {
+        let now = self.clock.now();
+        Now { unix: now.unix.checked_add_signed(self.ahead_ms.load(Ordering::Relaxed)).unwrap(), ..now }
+    }
 }
 
 impl TestNode {
@@ -403,6 +421,21 @@ impl TestNode {
         while let Ok(event) = self.events.try_recv() {
             self.seen.push(event);
         }
+    }
+
+    /// Its wall clock is wrong by that much from now on.
+    pub(crate) fn set_clock_ahead_ms(&self, ms: i64) {
+        self.ahead_ms.store(ms, Ordering::Relaxed);
+    }
+
+    /// The warnings and news of the node itself that were shown, with this word in them.
+    pub(crate) fn notices(&mut self, word: &str) -> Vec<String> {
+        self.drain();
+        let notices = self.seen.iter().filter_map(|event| match event {
+            Event::Notice { source, text, .. } if &**source == "node" && text.contains(word) => Some(text.clone()),
+            _ => None,
+        });
+        notices.collect()
     }
 
     /// How often a text was shown.

@@ -116,7 +116,19 @@ impl Node {
 
     /// The next event that fits; those before it stay in `seen`.
     pub(crate) fn expect(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
-        let until = Instant::now() + PATIENCE;
+        self.expect_within(PATIENCE, what, fits)
+    }
+
+    /// As [`expect_ever`](Self::expect_ever), for what a node does by itself, from minute to minute.
+    pub(crate) fn expect_later(&mut self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        match self.seen.iter().find(|event| fits(event)) {
+            Some(event) => event.clone(),
+            None => self.expect_within(4 * PATIENCE, what, fits),
+        }
+    }
+
+    fn expect_within(&mut self, patience: Duration, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let until = Instant::now() + patience;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(event) => {

@@ -59,6 +59,10 @@ impl Vault {
         let tag = self.keyring.rooms()[room].tag();
         if self.progress.damaged.contains(&id) && !self.progress.pending.contains_key(&id) {
             // It was here and shown; only its bytes come back.
+            let state = &mut self.states[room];
+            batch.undo.entry(room).or_insert_with(|| state.clone());
+            state.give_up(&id);
+            batch.returned.insert(id);
             batch.write.archive(&envelope, tag, expiry, opened.lamport);
             batch.archived.insert(id);
             *batch.new.entry(room).or_default() += 1;

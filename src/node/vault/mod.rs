@@ -8,12 +8,14 @@
 //! | file | what it is |
 //! |---|---|
 //! | `mod` | commands, transactions, what a transaction's end or failure leads to |
+//! | `lasting` | which messages are damaged or wait for chunks, over restarts |
 //! | `messages` | messages in and out |
 //! | `queries` | what the store is asked, by the user and at the start |
 //! | `queue` | the way in, bounded |
 //! | `trees` | what reconciliation asks of the store |
 //! | `upkeep` | pruning, gaps, damage, retries |
 
+mod lasting;
 mod messages;
 mod queries;
 mod queue;
@@ -36,8 +38,8 @@ use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
 use crate::proto::{Accepted, Finding, Look, SessionId};
 use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
-use queries::state_key;
-pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen};
+pub(super) use lasting::{load_damaged, save_damaged};
+pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen, state_key};
 pub(super) use queue::ToVault;
 pub(super) use trees::Trees;
 
@@ -86,8 +88,9 @@ pub(super) enum Command {
     History(String, HistoryQuery, oneshot::Sender<Result<Vec<Message>, NodeError>>),
     /// How a chat stands.
     Standing(usize, oneshot::Sender<Standing>),
-    /// Read a chat's archive through: what is damaged is forgotten, so that it is fetched again.
-    Verify(usize),
+    /// Read a part of a chat's archive: what is damaged is forgotten, so that it is fetched again. For the load of that
+    /// number. Answered by [`Reply::Verified`].
+    Verify(usize, u64, Option<(ExpiryHour, MsgId)>),
     /// Remove what has expired, and erase the keys of what is gone: only by a clock that can be trusted.
     Prune(ExpiryHour),
     /// Keep the addresses of peers over restarts.
@@ -104,6 +107,8 @@ pub(super) enum Reply {
     Known(MsgId, bool),
     Found(SessionId, Finding),
     Fetched(SessionId, Vec<Bytes>),
+    /// A part was verified for a load; the next one begins there.
+    Verified(u64, Option<(ExpiryHour, MsgId)>),
 }
 
 /// How a chat stands.
@@ -129,6 +134,8 @@ struct Batch {
     shares: Vec<OwnedSemaphorePermit>,
     archived: HashSet<MsgId>,
     ids: HashSet<MsgId>,
+    /// Messages that were damaged and come back.
+    returned: HashSet<MsgId>,
     /// The states before this batch touched them.
     undo: BTreeMap<usize, RoomState>,
     accepted: Vec<Accepted>,
@@ -276,9 +283,10 @@ impl Vault {
                 self.commit(batch);
                 let _ = reply.send(self.standing(chat));
             }
-            Command::Verify(room) => {
+            Command::Verify(room, load, after) => {
                 self.commit(batch);
-                self.verify(room);
+                let next = self.verify(room, after);
+                self.reply(Reply::Verified(load, next));
             }
             Command::Prune(now) => {
                 self.commit(batch);
@@ -329,11 +337,7 @@ impl Vault {
                 // Forgotten, it counts as missing, and the next reconciliation brings it back.
                 self.shared.count("damaged");
                 tracing::warn!(%error, "a damaged envelope is fetched again from peers");
-                let forgotten = self.history.forget(id);
-                self.trees.forget();
-                if self.noted(forgotten).is_some() && self.progress.damaged.len() < DAMAGED_MAX {
-                    self.progress.damaged.insert(*id);
-                }
+                self.forget_damaged(id);
                 None
             }
             result => self.noted(result).flatten(),
@@ -355,10 +359,11 @@ impl Vault {
             let value = self.states[*room].encode(&tag, &self.storage, &mut *self.entropy);
             batch.write.state(state_key(tag), Some(value.into()));
         }
+        self.keep_lasting(&mut batch);
         match self.history.append_batch(&batch.write) {
             Ok(_) => {
                 self.trees.note(batch.write.entries());
-                batch.archived.iter().for_each(|id| {
+                batch.returned.iter().for_each(|id| {
                     self.progress.damaged.remove(id);
                 });
                 if std::mem::take(&mut self.progress.failing) {

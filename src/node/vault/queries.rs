@@ -60,7 +60,7 @@ impl Vault {
         let tag = self.keyring.rooms()[chat].tag();
         let shelf = Shelf::Archive(tag);
         // Expiry follows the time of sending, so the earliest to expire is the oldest, to within an hour.
-        let ids = self.history.ids(shelf, ExpiryRange::ALL);
+        let ids = self.history.ids_after(shelf, ExpiryRange::ALL, None, 1);
         let first = self.noted(ids).and_then(|ids| ids.first().copied());
         let now = self.clock.now().unix;
         let oldest = first
@@ -130,7 +130,7 @@ pub(in crate::node) fn load_addresses(history: &dyn History, storage: &StorageKe
     Ok(sealed.and_then(|sealed| storage.open_state(ADDRESSES_KEY.as_bytes(), &sealed).ok()).map(|bytes| bytes.to_vec()))
 }
 
-pub(super) fn state_key(room: RoomTag) -> String {
+pub(in crate::node) fn state_key(room: RoomTag) -> String {
     format!("room/{}", data_encoding::HEXLOWER.encode(&room.0))
 }
 

@@ -4,14 +4,17 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use rumormill_api::{ExpiryHour, ExpiryRange, Shelf};
+use rumormill_api::{ExpiryHour, ExpiryRange, MsgId, Shelf};
 
-use super::{Batch, RETRY_MAX_BYTES, Vault, Waiting};
+use super::{Batch, RETRY_MAX_BYTES, Vault};
 use crate::proto::Accepted;
 use crate::room::RoomKind;
 
 /// By which share of its quota the window may outgrow it before it is evicted: an eighth.
 const QUOTA_SLACK_SHARE: u64 = 8;
+
+/// How many messages of an archive are read and hashed at a time.
+const VERIFY_PART_IDS: usize = 256;
 
 impl Vault {
     pub(super) fn prune(&mut self, now: ExpiryHour) {
@@ -69,32 +72,16 @@ impl Vault {
         }
     }
 
-    pub(super) fn verify(&mut self, room: usize) {
+    /// Reads a part of a room's archive, and says where the next one begins. So that a long archive doesn't hold up what
+    /// else the store is to do, the driver asks for one part after the other.
+    pub(super) fn verify(&mut self, room: usize, after: Option<(ExpiryHour, MsgId)>) -> Option<(ExpiryHour, MsgId)> {
         let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
-        let ids = self.history.ids(shelf, ExpiryRange::ALL);
-        for (_, id) in self.noted(ids).unwrap_or_default() {
-            self.fetch(shelf, &id);
+        let ids = self.history.ids_after(shelf, ExpiryRange::ALL, after, VERIFY_PART_IDS);
+        let ids = self.noted(ids).unwrap_or_default();
+        for (_, id) in &ids {
+            self.fetch(shelf, id);
         }
-    }
-
-    /// Takes up long messages again that waited for chunks when the node stopped.
-    pub(super) fn resume(&mut self) {
-        let now = self.clock.now().unix;
-        for room in 0..self.keyring.rooms().len() {
-            if self.states[room].missing() == 0 {
-                continue;
-            }
-            let shelf = Shelf::Archive(self.keyring.rooms()[room].tag());
-            let ids = self.history.ids(shelf, ExpiryRange::ALL);
-            for (_, id) in self.noted(ids).unwrap_or_default() {
-                let Some(envelope) = self.fetch(shelf, &id) else { continue };
-                let Ok(Some((_, manifest))) = self.keyring.open(&envelope, now) else { continue };
-                if let Some(chunk) = self.first_missing_chunk(room, &manifest, &|_| None) {
-                    let waiting = Waiting { room, manifest, synced: true, late: true };
-                    self.wait_for(chunk, waiting);
-                }
-            }
-        }
+        ids.last().copied()
     }
 
     pub(super) fn take_up_retries(&mut self, batch: &mut Batch) {

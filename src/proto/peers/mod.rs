@@ -17,7 +17,7 @@ use super::bucket::Bucket;
 use super::core::Core;
 use super::timers::Alarm;
 use super::wire::{ByeReason, Hello, Message, PeerRecord};
-use super::{EngineConfig, Output};
+use super::{EngineConfig, EngineEvent, Output};
 pub(super) use book::Added;
 use book::Book;
 pub use book::{BUCKET_SLOTS, BUCKETS_PER_SOURCE, FAILURES_MAX, NEW_BUCKETS, TRIED_BUCKETS, VERIFIED_FOR_MS};
@@ -30,6 +30,8 @@ pub const FEELER_EVERY_MS: Millis = 120_000;
 pub const BACKOFF_MIN_MS: Millis = 1_000;
 /// … up to this.
 pub const BACKOFF_MAX_MS: Millis = 60_000;
+/// How often a node signs its own record anew, in milliseconds: its peers read its clock off it.
+pub const RECORD_RENEW_MS: Millis = 600_000;
 /// A record older than this isn't believed, in seconds.
 pub const RECORD_MAX_AGE_S: u64 = 7 * 24 * 3_600;
 /// Nor one from so far in the future, in seconds.
@@ -160,6 +162,10 @@ impl Peers {
         }
         let mut record = None;
         if let Some(bytes) = &hello.record {
+            if live {
+                // On average it is half as old as it gets.
+                hear_clock(core, link, &hello.link_key, bytes, RECORD_RENEW_MS / 2);
+            }
             match check_record(core, bytes) {
                 Checked::Good(good) if good.link_key == hello.link_key => record = Some(good),
                 Checked::Good(_) | Checked::Forged => {
@@ -210,6 +216,7 @@ impl Peers {
     pub(super) fn receive(&mut self, core: &mut Core, link: LinkId, records: &[Bytes]) {
         let Some(state) = core.ready(link) else { return };
         let (peer, source) = (state.info.peer, network(&state.info.remote));
+        let own_key = state.hello.as_ref().map(|hello| hello.link_key);
         for bytes in records {
             let now = core.now.mono;
             let Some(state) = core.ready(link) else { return };
@@ -217,6 +224,8 @@ impl Peers {
                 core.counters.peer_record_over_rate += 1;
                 continue;
             }
+            // A peer sends its own as soon as it is signed.
+            own_key.iter().for_each(|key| hear_clock(core, link, key, bytes, 0));
             match check_record(core, bytes) {
                 Checked::Good(record) => {
                     let addr = record.addr.clone();
@@ -486,6 +495,15 @@ enum Checked {
     Good(PeerRecord),
     Forged,
     Dropped,
+}
+
+/// A peer's own record shows what time it is there. Not only a record that passes for fresh: the own clock may be wrong.
+fn hear_clock(core: &mut Core, link: LinkId, own_key: &[u8; 32], bytes: &Bytes, age: Millis) {
+    let Ok(record) = PeerRecord::decode(bytes) else { return };
+    if record.link_key == *own_key && record.verify().is_ok() {
+        let theirs = record.issued_at.saturating_mul(1_000).saturating_add(age);
+        core.event(EngineEvent::PeerClock(link, theirs));
+    }
 }
 
 /// Checks a record, the cheap things first.
