@@ -38,7 +38,7 @@ pub(crate) fn clippy(cargo: &Cargo) -> Result<(), String> {
 }
 
 fn build(cargo: &Cargo) -> Result<(), String> {
-    let build = manifest(cargo.command(["build", "--release", "--locked"]));
+    let build = manifest(cargo.command(["build", "--release"]));
     finish(into_target(build).args(["--bin", "peers"]))
 }
 
@@ -51,7 +51,7 @@ fn manifest(mut command: Command) -> Command {
 /// The same, without libp2p and iroh.
 fn rumor_only(command: Command) -> Command {
     let mut command = manifest(command);
-    command.args(["--locked", "--no-default-features", "--features", "rumor"]);
+    command.args(["--no-default-features", "--features", "rumor"]);
     command
 }
 
