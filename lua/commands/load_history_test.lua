@@ -9,5 +9,5 @@ end)
 
 test("asks the peers", function(t)
     t.say("bob", "hello")
-    t.eq(t.command("load history study").text, "study: 0 new messages from 1 peer; complete.")
+    t.eq(t.command("load history study").text, "study: 0 new messages from 1 peer; complete since 2027-01-15.")
 end)
