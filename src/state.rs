@@ -183,6 +183,12 @@ impl Profile {
         self.folder.join("scripts")
     }
 
+    /// The folder for files that scripts write for people, a folder a script.
+    #[must_use]
+    pub fn files_folder(&self) -> PathBuf {
+        self.folder.join("files")
+    }
+
     /// Where the line frontend keeps what was typed.
     #[must_use]
     pub fn lines_file(&self) -> PathBuf {

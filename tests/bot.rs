@@ -2,8 +2,10 @@
 #![cfg(all(feature = "luau", feature = "transport-memory", feature = "history-memory", feature = "cipher-chacha"))]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use rumormill::bot::world::{Fate, Saying, Setup, World};
@@ -147,4 +149,133 @@ fn a_world_from_rust() {
     world.advance(Duration::from_secs(86_400));
     assert!((86_400_000..86_400_010).contains(&(world.now_ms() - before)));
     assert!(world.say("bob", "x", &Saying { chat: Some("nowhere".to_owned()), ..Saying::default() }).is_err());
+}
+
+#[test]
+fn check_says_file_and_line_and_ends_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "rumor.script({ permissions = { \"send\", \"store\" } })
+rumor.on(\"message\", function(msg)
+    if msg.txt == \"x\" then
+        msg:reply(1)
+    end
+end)
+rumor.comand(\"x\", {})
+";
+    std::fs::write(dir.path().join("x.lua"), script).unwrap();
+    let output = rumor(dir.path(), &["bot", "check", "x.lua"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stdout);
+    for wanted in [
+        "x.lua:1: \"store\" is declared, but nothing here needs it\n",
+        "x.lua:3: a Message has no \"txt\"; it has: .id, .chat, .from, .text,",
+        "x.lua:4: msg:reply: text must be a string, got number\n",
+        "x.lua:7: there is no rumor.comand; did you mean rumor.command?\n",
+    ] {
+        assert!(said.contains(wanted), "{wanted}\n{said}");
+    }
+    assert_eq!((said.lines().count(), text(&output.stderr)), (4, "rumor: 4 problems\n"), "{said}");
+    let output = rumor(dir.path(), &["bot", "check", "nothing.lua"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("there is no file nothing.lua"));
+}
+
+#[test]
+fn every_shipped_script_passes_the_check() {
+    let output = rumor(here(), &["bot", "check", "lua"]);
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+fn typed(args: &[&str], lines: &str) -> String {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rumor"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    text(&output.stdout).to_owned()
+}
+
+#[test]
+fn the_prompt_runs_what_is_typed_in_the_sandbox() {
+    let said = typed(
+        &["bot", "repl"],
+        "1 + 1, { a = \"b\" }
+x = 5
+x * 2
+for n = 1, 2 do
+rumor.chat(\"study\"):send(\"n\" .. n)
+end
+rumor.on(\"message\", function(msg) msg:reply(\"heard \" .. msg.text) end)
+:say bob hi
+nothing.here
+while true do end
+io
+rumor.after(60, function() rumor.notify(\"rang\") end)
+:advance 61
+/whoami nothing
+:quit
+not read
+",
+    );
+    for wanted in [
+        "2  {a = \"b\"}\n",
+        "10\n",
+        "[study] ada: n1\n[study] ada: n2\n",
+        "[study] ada: heard hi\n",
+        "repl.lua:1: attempt to index nil with 'here'\n",
+        "ran longer than its budget and was stopped\n",
+        "nil\n",
+        "-- repl: rang\n",
+        "Your key: ",
+    ] {
+        assert!(said.contains(wanted), "{wanted}\n{said}");
+    }
+    assert!(!said.contains("not read"), "{said}");
+}
+
+#[test]
+fn the_prompt_has_a_script_s_globals() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.lua");
+    std::fs::write(&file, "count = 1\nfunction more() count += 1 return count end").unwrap();
+    assert_eq!(typed(&["bot", "repl", file.to_str().unwrap()], "more()\ncount\n"), "2\n2\n");
+}
+
+#[test]
+fn run_says_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("x.lua"), BOT).unwrap();
+    let config = here().join("config_examples/alice.toml");
+    let config = config.to_str().unwrap();
+    let fails = |file: &str, room: &str, wanted: &str| {
+        let output = rumor(dir.path(), &["bot", "run", file, "--room", room, "--config", config, "--state", "state"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(wanted), "{}", text(&output.stderr));
+    };
+    fails("x.lua", "nowhere", "there is no chat \"nowhere\" in the config; its chats: study");
+    fails("y.lua", "study", "y.lua: ");
+}
+
+/// Every verb of `t` stands in the reference and in both editors' definitions, and nothing else does.
+#[test]
+fn the_verbs_of_tests_are_described() {
+    let source = std::fs::read_to_string(here().join("src/bot/verbs.rs")).unwrap();
+    let source: String = source.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = source.split("add(lua, t, world, file, \"").chain(source.split("add( lua, t, world, file, \"").skip(1));
+    let verbs: BTreeSet<_> = parts.skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect();
+    assert!(verbs.len() >= 20, "{verbs:?}");
+    let read = |file: &str| std::fs::read_to_string(here().join("lua").join(file)).unwrap();
+    let (readme, luau, luals) = (read("README.md"), read("types/test.d.luau"), read("types/test.lua"));
+    for verb in &verbs {
+        assert!(readme.contains(&format!("`t.{verb}(")), "README: {verb}");
+        assert!(luals.contains(&format!("---@field {verb} fun(")), "test.lua: {verb}");
+        let there = luau.contains(&format!("    {verb}: (")) || luau.contains(&format!("    {verb}: <T>("));
+        assert!(there, "test.d.luau: {verb}");
+    }
+    let class = luals.split("---@class Test\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert_eq!(class.lines().count(), verbs.len());
 }

@@ -251,3 +251,30 @@ fn a_signal_ends_a_node_cleanly() {
     let texts: Vec<_> = alice.show_history(10).iter().map(|event| event["text"].clone()).collect();
     assert_eq!(texts, ["-TERM", "-INT"]);
 }
+
+/// `rumor bot run`: one bot on a node of its own, which answers over the network and reloads as it is saved.
+#[test]
+fn a_bot_runs_without_a_terminal_and_reloads_as_it_is_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let [alice_port, bot_port] = free_ports();
+    let chats = || vec![("study", secret(7))];
+    let config = |name: &'static str, port, peers| {
+        TestConfig { name, port, peers, chats: chats(), extra: String::new() }.write(folder.path())
+    };
+    let script = folder.path().join("answer.lua");
+    let save = |answer: &str| {
+        let head = "rumor.script({ name = \"answer\", permissions = { \"send\" } })";
+        let text = format!("{head}\nrumor.on(\"message\", function(msg) msg:reply(\"{answer} \" .. msg.text) end)\n");
+        std::fs::write(&script, text).unwrap();
+    };
+    save("yes,");
+    let mut bot = Node::start_bot(&script, "study", &config("bot", bot_port, vec![]), &folder.path().join("bot"));
+    let mut alice = Node::start(&config("alice", alice_port, vec![bot_port]), &folder.path().join("alice"));
+    alice.expect_peers(1);
+    alice.say("one");
+    assert_eq!(alice.expect_text("study", "yes, one")["bot"], true);
+    save("no,");
+    bot.expect("the reload", |event| event["text"].as_str().is_some_and(|text| text.starts_with("reloaded answer (")));
+    alice.say("two");
+    alice.expect_text("study", "no, two");
+}

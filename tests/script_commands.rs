@@ -104,7 +104,7 @@ async fn unknown_commands_name_what_is_close() {
     let bench = Bench::new(&[]);
     assert_eq!(bench.run("hlep").await, CommandResult::Unknown(vec!["help".into()]));
     assert_eq!(bench.run("history").await, CommandResult::Unknown(vec!["load history".into(), "show history".into()]));
-    assert!(matches!(bench.run("zzzzzzzz").await, CommandResult::Unknown(names) if names.len() == 9));
+    assert!(matches!(bench.run("zzzzzzzz").await, CommandResult::Unknown(names) if names.len() == 14));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,32 @@
-test("marks what names you", function(t)
+test("marks what names you, and tells you", function(t)
     t.eq(t.shown(t.say("bob", "hi Ada!")), ">> hi Ada!")
+    t.notice("^bob named you in study: >> hi Ada!$")
     t.eq(t.shown(t.say("bob", "hi all")), "hi all")
 end)
 
 test("other words by the config", { config = { words = { "Release" }, mark = "*" } }, function(t)
     t.eq(t.shown(t.say("bob", "the release is out")), "* the release is out")
+end)
+
+test("tells without marking", { config = { mark = "" } }, function(t)
+    t.eq(t.shown(t.say("bob", "ada?")), "ada?")
+    t.notice("bob named you in study: ada%?")
+end)
+
+test("marks without telling", { config = { notify = false } }, function(t)
+    t.eq(t.shown(t.say("bob", "ada?")), ">> ada?")
+    local told = pcall(t.notice, "named you", { within = 5 })
+    t.ok(not told)
+end)
+
+test("what you say yourself isn't marked", function(t)
+    local id = t.say("me", "I am ada")
+    t.ok(id)
+    t.eq(t.history()[1].text, "I am ada")
+end)
+
+test("long messages are cut in the notice", function(t)
+    t.say("bob", "ada " .. string.rep("ä", 200))
+    local text = t.notice("named you")
+    t.eq(utf8.len(text), utf8.len("bob named you in study: ") + 80)
 end)

@@ -21,11 +21,14 @@ const BOT: &str = include_str!("starter/bot.lua");
 const TEST: &str = include_str!("starter/bot_test.lua");
 
 /// What editors need: the same for all bots of a folder.
-const SHARED: [(&str, &str); 4] = [
+const SHARED: [(&str, &str); 7] = [
     (".luarc.json", include_str!("starter/luarc.json")),
     (".luaurc", include_str!("starter/luaurc.json")),
     (".vscode/settings.json", include_str!("starter/vscode.json")),
     ("types/rumor.d.luau", include_str!("../../lua/types/rumor.d.luau")),
+    ("types/rumor.lua", include_str!("../../lua/types/rumor.lua")),
+    ("types/test.d.luau", include_str!("../../lua/types/test.d.luau")),
+    ("types/test.lua", include_str!("../../lua/types/test.lua")),
 ];
 
 /// Writes the files of a bot into a script folder. What is there already is never overwritten; a bot that is there

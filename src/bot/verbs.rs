@@ -1,7 +1,6 @@
 //! `t`: what a case of a test calls.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,15 +10,14 @@ use serde_json::Value as Json;
 
 use super::world::{ADVANCE_MAX_S, Fate, Saying, World};
 use crate::node::{CommandResult, Message, NoticeLevel, UiAction};
+use crate::script::{WebResponse, shown};
 
 /// How long `t.expect` waits unless told, in seconds of virtual time.
 const WITHIN_S: f64 = 10.0;
 /// How long `t.silent` listens unless told, in seconds of virtual time.
 const SILENT_S: f64 = 1.0;
-/// Deepest table that is compared and shown.
+/// Deepest table that is compared.
 const DEPTH_MAX: usize = 16;
-/// Longest value that a failure shows, in bytes.
-const SHOWN_MAX_BYTES: usize = 2_000;
 /// Frames of the stack in which a test's line is looked for.
 const FRAMES_MAX: usize = 32;
 
@@ -143,6 +141,7 @@ pub(super) fn table(lua: &Lua, world: &Shared, file: &Path) -> mlua::Result<Tabl
     let t = lua.create_table()?;
     speaking(lua, &t, world, file)?;
     driving(lua, &t, world, file)?;
+    outside(lua, &t, world, file)?;
     comparing(lua, &t, world, file)?;
     t.set_readonly(true);
     Ok(t)
@@ -308,6 +307,61 @@ fn driving(lua: &Lua, t: &Table, world: &Shared, file: &Path) -> mlua::Result<()
     add(lua, t, world, file, "notice", find)
 }
 
+fn outside(lua: &Lua, t: &Table, world: &Shared, file: &Path) -> mlua::Result<()> {
+    add(lua, t, world, file, "http", |world, given| {
+        let url = given.text(0, "the url")?;
+        let mut response = WebResponse { status: 200, url: url.clone(), ..WebResponse::default() };
+        let answer = match given.value(1) {
+            Value::String(body) => {
+                response.body = body.as_bytes().to_vec();
+                Ok(response)
+            }
+            Value::Table(_) => {
+                let options = given.options(1, &["status", "body", "headers", "error"])?;
+                match options.text("error")? {
+                    Some(error) => Err(error),
+                    None => {
+                        #[allow(
+                            clippy::cast_possible_truncation,
+                            clippy::cast_sign_loss,
+                            reason = "checked just before"
+                        )]
+                        match number(&options.value("status")) {
+                            Some(status) if (100.0..600.0).contains(&status) => response.status = status as u16,
+                            Some(status) => return Err(format!("status must be from 100 to 599, got {status}")),
+                            None => {}
+                        }
+                        if let Value::String(body) = options.value("body") {
+                            response.body = body.as_bytes().to_vec();
+                        }
+                        if let Value::Table(headers) = options.value("headers") {
+                            for (name, value) in headers.pairs::<String, String>().flatten() {
+                                response.headers.insert(name.to_lowercase(), value);
+                            }
+                        }
+                        Ok(response)
+                    }
+                }
+            }
+            other => return Err(format!("the answer must be a body or a table, got {}", other.type_name())),
+        };
+        world.web(&url, answer);
+        Ok(())
+    })?;
+    add(lua, t, world, file, "requests", |world, given| {
+        let list = world.web_requests().into_iter().map(|request| {
+            let table = given.lua.create_table()?;
+            table.raw_set("method", request.method)?;
+            table.raw_set("url", request.url)?;
+            table.raw_set("headers", request.headers)?;
+            table.raw_set("body", request.body.map(|body| given.lua.create_string(&body)).transpose()?)?;
+            Ok(table)
+        });
+        list.collect::<mlua::Result<Vec<_>>>().map_err(|error| sentence(&error))
+    })?;
+    add(lua, t, world, file, "files", |world, _| Ok(world.files()))
+}
+
 fn comparing(lua: &Lua, t: &Table, world: &Shared, file: &Path) -> mlua::Result<()> {
     add(lua, t, world, file, "eq", |_, given| {
         let (got, wanted) = (given.value(0), given.value(1));
@@ -395,48 +449,4 @@ fn same(a: &Value, b: &Value, depth: usize) -> bool {
         })
     };
     within(left, right) && within(right, left)
-}
-
-/// A value as a failure shows it.
-fn shown(value: &Value) -> String {
-    let mut out = String::new();
-    show(value, 0, &mut out);
-    if out.len() > SHOWN_MAX_BYTES {
-        out.truncate(out.floor_char_boundary(SHOWN_MAX_BYTES));
-        out.push('…');
-    }
-    out
-}
-
-fn show(value: &Value, depth: usize, out: &mut String) {
-    let _ = match value {
-        Value::Nil => write!(out, "nil"),
-        Value::Boolean(flag) => write!(out, "{flag}"),
-        Value::Integer(n) => write!(out, "{n}"),
-        Value::Number(n) => write!(out, "{n}"),
-        Value::String(text) => write!(out, "{:?}", text.to_string_lossy()),
-        Value::Table(table) if depth <= DEPTH_MAX && out.len() <= SHOWN_MAX_BYTES => {
-            out.push('{');
-            let len = table.raw_len();
-            let mut items: Vec<String> = Vec::new();
-            for pair in table.pairs::<Value, Value>().flatten() {
-                let (key, value) = pair;
-                let mut item = String::new();
-                match &key {
-                    Value::Integer(n) if usize::try_from(*n).is_ok_and(|n| n >= 1 && n <= len) => {}
-                    Value::Number(n) if *n >= 1.0 && *n <= len as f64 => {}
-                    Value::String(name) => {
-                        let _ = write!(item, "{} = ", name.to_string_lossy());
-                    }
-                    other => {
-                        let _ = write!(item, "[{}] = ", shown(other));
-                    }
-                }
-                show(&value, depth + 1, &mut item);
-                items.push(item);
-            }
-            write!(out, "{}}}", items.join(", "))
-        }
-        other => write!(out, "<{}>", other.type_name()),
-    };
 }

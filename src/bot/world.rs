@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use rumormill_api::{BoxFuture, MsgId};
+use rumormill_api::{BoxFuture, MsgId, StoreFactory};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, mpsc};
@@ -23,7 +23,9 @@ use crate::node::{
     Clock, CommandContext, CommandResult, Commands, Draft, Event, Handle, HistoryQuery, Hooks, Message, NoHooks, Node,
     NodeApi, NoticeLevel, SendOptions, UiAction, Verdict, VirtualClock,
 };
-use crate::script::{Budgets, Host, HostConfig, NoWeb, Outside, PERMISSIONS, ScriptConfig};
+use crate::script::{
+    Budgets, Evaluated, Host, HostConfig, Outside, PERMISSIONS, ScriptConfig, Web, WebRequest, WebResponse,
+};
 use crate::state::Profile;
 
 /// What the wall clock shows when a world begins: 2027-01-15, 08:00 UTC, a Friday; in milliseconds since the Unix epoch.
@@ -39,6 +41,8 @@ pub const ADVANCE_MAX_S: f64 = 31_536_000.0;
 
 /// The nick of the node's owner, unless told.
 const OWNER: &str = "ada";
+/// The folder, within the world's, of files that scripts write.
+const FILES: &str = "files";
 /// The folders of scripts.
 const KINDS: [&str; 3] = ["commands", "hooks", "bots"];
 
@@ -200,6 +204,21 @@ impl World {
         self.run(async |inner| inner.reload(file, text).await)
     }
 
+    /// Adds a script of that text, with everything granted that it asks for.
+    ///
+    /// # Errors
+    ///
+    /// Why it didn't load.
+    pub fn add_script(&mut self, file: &str, text: &str) -> Result<(), String> {
+        self.inner.labels.push(file.to_owned());
+        self.inner.setup.scripts.insert(script_name(Path::new(file)), all_of(text));
+        self.run(async |inner| {
+            // What is granted is said when a host starts.
+            inner.save(file, Some(text))?;
+            inner.restart().await
+        })
+    }
+
     /// The program ends and starts again, as far as scripts can see.
     ///
     /// # Errors
@@ -207,6 +226,40 @@ impl World {
     /// The error of a script that didn't load.
     pub fn restart(&mut self) -> Result<(), String> {
         self.run(async |inner| inner.restart().await)
+    }
+
+    /// What a web server answers from now on, to whatever is asked of that URL.
+    pub fn web(&mut self, url: &str, answer: Result<WebResponse, String>) {
+        self.inner.web.answers().insert(url.to_owned(), answer);
+    }
+
+    /// What scripts asked of the web, in its order.
+    #[must_use]
+    pub fn web_requests(&self) -> Vec<WebRequest> {
+        self.inner.web.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The files that scripts wrote: `NAME/FILE`, and the text.
+    #[must_use]
+    pub fn files(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        let folders = std::fs::read_dir(self.inner.files_folder()).into_iter().flatten().flatten();
+        for folder in folders {
+            for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
+                let name = format!("{}/{}", folder.file_name().display(), file.file_name().display());
+                found.extend(std::fs::read_to_string(file.path()).map(|text| (name, text)));
+            }
+        }
+        found
+    }
+
+    /// Runs code in the state of a script (`bots/x.lua`).
+    pub fn eval(&mut self, file: &str, code: &str) -> Evaluated {
+        self.run(async |inner| {
+            let evaluated = inner.scripts.host().eval(file, code).await;
+            inner.settle().await;
+            evaluated
+        })
     }
 
     /// The first of the script files, below the script folder: `bots/echo.lua`.
@@ -253,6 +306,34 @@ impl Clock for WorldClock {
     fn now(&self) -> crate::node::Now {
         let _inside = self.runtime.enter();
         self.clock.now()
+    }
+}
+
+/// A web in which there is what the test says.
+#[derive(Default)]
+struct FakeWeb {
+    answers: Mutex<BTreeMap<String, Result<WebResponse, String>>>,
+    asked: Mutex<Vec<WebRequest>>,
+}
+
+impl FakeWeb {
+    fn answers(&self) -> MutexGuard<'_, BTreeMap<String, Result<WebResponse, String>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Web for FakeWeb {
+    fn fetch(&self, request: WebRequest) -> BoxFuture<'static, Result<WebResponse, String>> {
+        let unknown =
+            || Err(format!("no answer for {}: the test says what is there by t.http(url, answer)", request.url));
+        let answer = self.answers().get(&request.url).cloned().unwrap_or_else(unknown);
+        // As the real client has it.
+        let answer = answer.and_then(|response| match response.body.len() > request.max_bytes {
+            true => Err(format!("the answer is longer than {} bytes", request.max_bytes)),
+            false => Ok(response),
+        });
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        Box::pin(async move { answer })
     }
 }
 
@@ -305,6 +386,9 @@ struct Inner {
     speakers: BTreeMap<String, Arc<Node>>,
     said: VecDeque<Message>,
     notices: VecDeque<Notice>,
+    web: Arc<FakeWeb>,
+    /// What scripts keep; it outlives their host.
+    stores: StoreFactory,
     /// The script files below the folder.
     labels: Vec<String>,
     folder: PathBuf,
@@ -320,7 +404,15 @@ impl Inner {
         let folder = temporary.path().join("scripts");
         let labels = place(&setup.files, &folder)?;
         let clock = Arc::new(WorldClock { runtime, clock: VirtualClock::starting_at(setup.start_ms) });
-        let host = start_host(&setup, &folder, &clock).await?;
+        let web = Arc::new(FakeWeb::default());
+        let stores =
+            crate::plugins::compiled_in().store("memory", BTreeMap::default()).map_err(|error| error.to_string())?;
+        let outside = Outside {
+            web: Arc::clone(&web) as Arc<dyn Web>,
+            stores: Arc::clone(&stores),
+            files: Some(temporary.path().join(FILES)),
+        };
+        let host = start_host(&setup, &folder, &clock, outside).await?;
         let scripts = Arc::new(Scripts { host: RwLock::new(Arc::clone(&host)), fates: Mutex::default() });
         let config = node_config(&setup, &setup.me, number, true)?;
         let profile = Profile::open(&temporary.path().join("me")).map_err(|error| error.to_string())?;
@@ -343,6 +435,8 @@ impl Inner {
             speakers: BTreeMap::new(),
             said: VecDeque::new(),
             notices: VecDeque::new(),
+            web,
+            stores,
             labels,
             folder,
             temporary,
@@ -350,6 +444,10 @@ impl Inner {
         inner.settle().await;
         inner.loaded()?;
         Ok(inner)
+    }
+
+    fn files_folder(&self) -> PathBuf {
+        self.temporary.path().join(FILES)
     }
 
     /// The error of a script under test that doesn't run.
@@ -491,7 +589,8 @@ impl Inner {
         words.unwrap_or_default()
     }
 
-    async fn reload(&mut self, file: &str, text: Option<&str>) -> Result<(), String> {
+    /// Writes a file of the script folder.
+    fn save(&self, file: &str, text: Option<&str>) -> Result<(), String> {
         if file.split('/').any(|part| part.is_empty() || part == "..") {
             return Err(format!("{file:?} is no file of the script folder, such as bots/echo.lua"));
         }
@@ -504,7 +603,11 @@ impl Inner {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(failed)?;
         }
-        std::fs::write(&path, text).map_err(failed)?;
+        std::fs::write(&path, text).map_err(failed)
+    }
+
+    async fn reload(&mut self, file: &str, text: Option<&str>) -> Result<(), String> {
+        self.save(file, text)?;
         self.drain();
         let seen = self.notices.len();
         let host = self.scripts.host();
@@ -520,7 +623,12 @@ impl Inner {
     async fn restart(&mut self) -> Result<(), String> {
         let old = self.scripts.host();
         tokio::task::spawn_blocking(move || old.stop()).await.map_err(|error| error.to_string())?;
-        let host = start_host(&self.setup, &self.folder, &self.clock).await?;
+        let outside = Outside {
+            web: Arc::clone(&self.web) as Arc<dyn Web>,
+            stores: Arc::clone(&self.stores),
+            files: Some(self.files_folder()),
+        };
+        let host = start_host(&self.setup, &self.folder, &self.clock, outside).await?;
         *self.scripts.host.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&host);
         host.attach(self.handle.clone());
         self.settle().await;
@@ -584,7 +692,12 @@ pub(super) fn all_of(text: &str) -> ScriptConfig {
     }
 }
 
-async fn start_host(setup: &Setup, folder: &Path, clock: &Arc<WorldClock>) -> Result<Arc<Host>, String> {
+async fn start_host(
+    setup: &Setup,
+    folder: &Path,
+    clock: &Arc<WorldClock>,
+    outside: Outside,
+) -> Result<Arc<Host>, String> {
     let mut scripts = setup.scripts.clone();
     for file in &setup.files {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -603,8 +716,7 @@ async fn start_host(setup: &Setup, folder: &Path, clock: &Arc<WorldClock>) -> Re
         scripts,
         watch: false,
         clock: Some(Arc::clone(clock) as Arc<dyn Clock>),
-        // A test asks no server.
-        outside: Outside { web: Arc::new(NoWeb), ..Outside::default() },
+        outside,
     };
     std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
     let host = tokio::task::spawn_blocking(|| Host::start(config)).await.map_err(|error| error.to_string())?;

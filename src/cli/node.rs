@@ -140,6 +140,7 @@ async fn start_node(config: Config, profile: Profile, mut host: Scripts) -> Resu
         let stores = rumormill::plugins::compiled_in().store("redb", [("path".to_owned(), path)].into());
         host.outside.stores = stores.map_err(Failure::new)?;
     }
+    host.outside.files = Some(profile.files_folder());
     // Loading scripts takes as long as they take: not on a thread of the runtime.
     let host = tokio::task::spawn_blocking(|| Host::start(host)).await.map_err(Failure::new)?.map_err(Failure::new)?;
     let status = super::scripts::file(&config.state);

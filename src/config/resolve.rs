@@ -37,7 +37,7 @@ pub const DEDUP_ROTATE_MAX_HOURS: u64 = 14 * 24;
 /// Largest file with a secret, a passphrase or an invite, in bytes.
 pub const SECRET_FILE_MAX_BYTES: u64 = 4_096;
 /// What a script can be granted, beside `http:HOST`.
-const PERMISSIONS: [&str; 5] = ["send", "filter", "ui", "store", "history"];
+const PERMISSIONS: [&str; 6] = ["send", "filter", "ui", "store", "history", "files"];
 
 /// Field and sentence.
 type Problems = Vec<(String, String)>;

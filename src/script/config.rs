@@ -91,7 +91,7 @@ impl Default for Budgets {
 }
 
 /// The permissions that a script can declare and be granted.
-pub const PERMISSIONS: [&str; 5] = ["send", "filter", "ui", "store", "history"];
+pub const PERMISSIONS: [&str; 6] = ["send", "filter", "ui", "store", "history", "files"];
 
 /// What one script may see and do.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::config::{Budgets, HostConfig};
 use super::convert;
 use super::convert::clean_text;
-use super::job::{Answer, EventData, FilterAnswer, Job, MemberInfo, Slot, Subject};
+use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, MemberInfo, Slot, Subject};
 use super::line::{self, Found};
 use super::meter::{WALL_GRACE_MS, lock};
 use super::people::{LEAVE_LOOK_MS, People};
@@ -182,6 +182,23 @@ impl Host {
     /// Looks at the script folder now, and reloads what changed. How many scripts were reloaded, and how many failed to.
     pub fn reload(&self) -> (usize, usize) {
         self.core.reload(None)
+    }
+
+    /// Runs code that somebody typed in the state of the script of that file (`bots/x.lua`), on a handler's budget.
+    pub async fn eval(&self, file: &str, code: &str) -> Evaluated {
+        let Some(script) = self.core.running().into_iter().find(|script| *script.label == *file) else {
+            return Evaluated::Failed(format!("{file} doesn't run"));
+        };
+        let (slot, answer) = Slot::awaited();
+        script.expect(&slot, None);
+        if !script.inbox.push(Job::Eval { code: code.to_owned(), slot: slot.clone() }) {
+            return Evaluated::Failed(format!("{file} is too busy"));
+        }
+        drop(slot);
+        match answer.await {
+            Ok(Answer::Evaluated(evaluated)) => evaluated,
+            _ => Evaluated::Failed(format!("{file} was stopped")),
+        }
     }
 
     /// How every script fares, by file.

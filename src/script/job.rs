@@ -26,6 +26,17 @@ pub(super) enum FilterAnswer {
     Drop(String),
 }
 
+/// What came of code that somebody typed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Evaluated {
+    /// Its values, as they are shown.
+    Values(Vec<String>),
+    /// It goes on in another line.
+    Incomplete,
+    /// What is wrong.
+    Failed(String),
+}
+
 /// What a script's thread answers.
 #[derive(Debug)]
 pub(super) enum Answer {
@@ -34,6 +45,7 @@ pub(super) enum Answer {
     Words(Vec<String>),
     Loaded(Result<(), ScriptError>),
     Saved(Result<Option<serde_json::Value>, ScriptError>),
+    Evaluated(Evaluated),
     /// Not in time.
     Late,
     /// The script is gone or disabled.
@@ -110,6 +122,7 @@ pub(super) enum OpResult {
     /// Scripts that were reloaded, and that failed to.
     Reloaded(usize, usize),
     Slept,
+    Written,
     Failed(String),
 }
 
@@ -163,6 +176,11 @@ pub(super) enum Job {
     Resume {
         task: u64,
         result: OpResult,
+    },
+    /// Runs code that somebody typed.
+    Eval {
+        code: String,
+        slot: Slot,
     },
     /// A timer's turn has come.
     Timer(u32),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use super::api::Op;
+use super::api::{self, Op};
 use super::job::{MemberInfo, OpResult};
 use super::shared::Shared;
 use crate::node::{Handle, HistoryQuery, NodeError, SendOptions};
@@ -34,6 +34,11 @@ pub(super) async fn run(op: Op, node: &Handle, shared: &Arc<Shared>) -> Result<O
         Op::Members { chat } => members(node, &chat).await.map(OpResult::Members).map_err(|error| error.to_string()),
         Op::Fetch(request) => {
             shared.link.web.fetch(*request).await.map(|response| OpResult::Fetched(Box::new(response)))
+        }
+        Op::WriteFile { name, text } => {
+            let (files, script) = (shared.link.files.clone(), Arc::clone(&shared.name));
+            let written = move || api::write_file(files.as_deref(), &script, &name, &text);
+            tokio::task::spawn_blocking(written).await.map_err(|error| error.to_string())?.map(|()| OpResult::Written)
         }
         Op::Reload(name) => {
             let core = shared.link.core.get().and_then(Weak::upgrade);

@@ -2,6 +2,7 @@
 //! scripts hand in their own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,12 +65,14 @@ pub struct Outside {
     pub web: Arc<dyn Web>,
     /// Opens the store of the script of that name.
     pub stores: StoreFactory,
+    /// Where scripts' files lie, each script's in a folder of its name. `None`: scripts can't write any.
+    pub files: Option<PathBuf>,
 }
 
 impl Default for Outside {
-    /// This build's HTTP client, and stores that keep nothing past the host.
+    /// This build's HTTP client, and stores that keep nothing past the host, no files.
     fn default() -> Self {
-        Self { web: default_web(), stores: Arc::new(in_memory) }
+        Self { web: default_web(), stores: Arc::new(in_memory), files: None }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a script's thread, the host and the watchdog share.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -26,6 +27,8 @@ pub(super) struct Link {
     pub(super) web: Arc<dyn Web>,
     /// What scripts keep.
     pub(super) stores: Stores,
+    /// Where scripts' files lie.
+    pub(super) files: Option<PathBuf>,
     node: RwLock<Option<(Handle, tokio::runtime::Handle)>>,
     early: Mutex<VecDeque<(NoticeLevel, String, String)>>,
     pub(super) core: OnceLock<Weak<Core>>,
@@ -44,12 +47,13 @@ impl Default for Link {
 impl Link {
     /// No node yet. With a clock, time is virtual.
     pub(super) fn new(clock: Option<Arc<dyn Clock>>, outside: Outside) -> Self {
-        let Outside { web, stores } = outside;
+        let Outside { web, stores, files } = outside;
         Self {
             virtual_time: clock.is_some(),
             time: Time::new(clock),
             web,
             stores: Stores::new(stores),
+            files,
             node: RwLock::default(),
             early: Mutex::default(),
             core: OnceLock::new(),

@@ -9,13 +9,17 @@ use std::sync::Arc;
 pub(super) const FOLDERS: [&str; 3] = ["commands", "hooks", "bots"];
 
 /// Commands that ship.
-const EMBEDDED: [(&str, &str); 9] = [
+const EMBEDDED: [(&str, &str); 13] = [
     ("commands/chat.lua", include_str!("../../lua/commands/chat.lua")),
     ("commands/chats.lua", include_str!("../../lua/commands/chats.lua")),
     ("commands/exit.lua", include_str!("../../lua/commands/exit.lua")),
     ("commands/help.lua", include_str!("../../lua/commands/help.lua")),
+    ("commands/ignore.lua", include_str!("../../lua/commands/ignore.lua")),
     ("commands/load_history.lua", include_str!("../../lua/commands/load_history.lua")),
+    ("commands/members.lua", include_str!("../../lua/commands/members.lua")),
     ("commands/peers.lua", include_str!("../../lua/commands/peers.lua")),
+    ("commands/reload.lua", include_str!("../../lua/commands/reload.lua")),
+    ("commands/scripts.lua", include_str!("../../lua/commands/scripts.lua")),
     ("commands/search.lua", include_str!("../../lua/commands/search.lua")),
     ("commands/show_history.lua", include_str!("../../lua/commands/show_history.lua")),
     ("commands/whoami.lua", include_str!("../../lua/commands/whoami.lua")),

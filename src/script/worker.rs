@@ -14,12 +14,13 @@ use serde_json::Value as Json;
 use super::api::{self, Actions, Api, Mode, Op};
 use super::convert::{command_result, filter_answer, is_memory_error, refused, wants};
 use super::error::ScriptError;
-use super::job::{Answer, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
+use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
 use super::meter::lock;
 use super::op;
 use super::require::require_function;
 use super::sandbox::{OUT_OF_TIME, Sandbox, first};
 use super::shared::{EventKind, ScriptState, Shared};
+use super::show::shown;
 use super::source::{Dependency, Libraries};
 use super::time::Alarm;
 use crate::node::{CommandContext, CommandResult};
@@ -86,6 +87,7 @@ enum Purpose {
     Timer(u32),
     Spawned,
     Command { slot: Slot, usage: String, actions: Rc<RefCell<Option<Actions>>> },
+    Eval(Slot),
 }
 
 /// A handler under way.
@@ -221,6 +223,7 @@ impl Worker {
                 }
             }
             Job::Resume { task, result } => self.resume(task, result),
+            Job::Eval { code, slot } => self.eval(&code, slot),
             Job::Timer(id) if self.frozen => self.held.push(id),
             Job::Timer(id) => self.turn(id),
             Job::Spawned => self.begin_spawned(),
@@ -242,6 +245,24 @@ impl Worker {
                 self.api.timers.borrow_mut().clear();
                 self.api.spawned.borrow_mut().clear();
                 self.tasks.retain(|_, task| !matches!(task.waits, Waits::Sleep(_)));
+            }
+        }
+    }
+
+    /// Code that somebody typed: an expression's values, or a statement. It sees the script's globals.
+    fn eval(&mut self, code: &str, slot: Slot) {
+        let compile = |code: &str| {
+            let chunk = self.sandbox.lua.load(code).set_name("@repl.lua");
+            chunk.set_mode(mlua::chunk::ChunkMode::Text).into_function()
+        };
+        match compile(&format!("return {code}")).or_else(|_| compile(code)) {
+            Ok(function) => self.start(&function, Purpose::Eval(slot), false, |lua, _| ().into_lua_multi(lua)),
+            Err(mlua::Error::SyntaxError { incomplete_input: true, .. }) => {
+                slot.answer(Answer::Evaluated(Evaluated::Incomplete));
+            }
+            Err(error) => {
+                let error = ScriptError::from_lua("repl.lua", &error).to_string();
+                slot.answer(Answer::Evaluated(Evaluated::Failed(error)));
             }
         }
     }
@@ -480,6 +501,7 @@ impl Worker {
                 }
                 OpResult::Fetched(response) => Value::Table(api::response_table(lua, api, &response)?),
                 OpResult::Reloaded(loaded, failed) => return (true, loaded, failed).into_lua_multi(lua),
+                OpResult::Written => Value::Boolean(true),
                 OpResult::Slept => return true.into_lua_multi(lua),
                 OpResult::Failed(reason) => return (true, Value::Nil, reason).into_lua_multi(lua),
             };
@@ -564,6 +586,9 @@ impl Worker {
                 slot.answer(Answer::Command(command_result(values, usage)));
             }
             Purpose::Timer(id) => self.api.turn_ended(id),
+            Purpose::Eval(slot) => {
+                slot.answer(Answer::Evaluated(Evaluated::Values(values.iter().map(shown).collect())))
+            }
             Purpose::Observer(_) | Purpose::Load(_) | Purpose::Spawned => {}
         }
     }
@@ -580,6 +605,7 @@ impl Worker {
                 self.shared.report(&ScriptError { reason: format!("{} (in a timer)", error.reason), ..error.clone() });
             }
             Purpose::Spawned => self.shared.report(error),
+            Purpose::Eval(slot) => slot.answer(Answer::Evaluated(Evaluated::Failed(error.to_string()))),
             Purpose::Load(slot) => slot.answer(Answer::Loaded(Err(error.clone()))),
             Purpose::Command { slot, actions, .. } => {
                 actions.borrow_mut().take();

@@ -2,6 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "shared by several test binaries, each of which uses a part")]
 #![allow(clippy::disallowed_methods, reason = "waiting for a process is bounded by the real clock")]
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -76,8 +77,21 @@ impl Node {
         node
     }
 
+    /// Starts a node with one bot, to which nobody types, and waits until it is ready.
+    pub(crate) fn start_bot(script: &Path, room: &str, config: &Path, state: &Path) -> Self {
+        let args = ["bot".as_ref(), "run".as_ref(), script.as_os_str(), "--room".as_ref(), room.as_ref()];
+        let mut node = Self::spawn_with(&args, config, state);
+        node.expect("ready", |event| event["event"] == "ready");
+        node
+    }
+
     pub(crate) fn spawn(config: &Path, state: &Path) -> Self {
+        Self::spawn_with(&[], config, state)
+    }
+
+    fn spawn_with(args: &[&OsStr], config: &Path, state: &Path) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_rumor"))
+            .args(args)
             .args(["--config".as_ref(), config.as_os_str(), "--json".as_ref(), "--state".as_ref(), state.as_os_str()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

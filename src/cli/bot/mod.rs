@@ -1,6 +1,8 @@
 //! `rumor bot …`: what the author of a bot works with. One file per subcommand.
 
+mod check;
 mod new;
+mod repl;
 mod run;
 mod test;
 
@@ -23,6 +25,12 @@ pub(super) enum BotCommand {
         #[arg(long, value_name = "DIR", default_value = ".")]
         folder: PathBuf,
     },
+    /// Load scripts in the sandbox and check how they use the API
+    Check {
+        /// Script files, or folders of them
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
     /// Run *_test.lua on a node in virtual time
     Test {
         /// Files of tests, scripts that have one beside them, or folders; the present folder unless told
@@ -40,6 +48,12 @@ pub(super) enum BotCommand {
     },
     /// Run one bot on a node without a terminal; it reloads as you save it
     Run(RunArgs),
+    /// Type Luau into a script's sandbox, on a node in virtual time
+    Repl {
+        /// A script that is loaded first
+        #[arg(value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }
 
 /// How to run a bot.
@@ -68,7 +82,9 @@ pub(super) struct RunArgs {
 pub(super) fn run(command: BotCommand, out: &mut (dyn Write + Send)) -> Result<(), Failure> {
     match command {
         BotCommand::New { name, folder } => new::new(&name, &folder, out),
+        BotCommand::Check { files } => check::check(&files, out),
         BotCommand::Test { files, only, json, log_level } => test::test(files, only.as_deref(), json, log_level, out),
         BotCommand::Run(args) => run::run(&args),
+        BotCommand::Repl { file } => repl::repl(file, out),
     }
 }

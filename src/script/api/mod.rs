@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod context;
 mod events;
+mod files;
 mod http;
 mod json;
 mod log;
@@ -33,6 +34,7 @@ use args::Args;
 pub(super) use args::Refusal;
 pub(super) use command::Command;
 pub(super) use context::{Actions, completion_words, context_table};
+pub(super) use files::write as write_file;
 pub(super) use http::response_table;
 #[cfg(feature = "http")]
 pub(super) use http::{grants, host_of};
@@ -76,6 +78,7 @@ pub(super) enum Op {
     LoadHistory { chat: String },
     Members { chat: String },
     Fetch(Box<WebRequest>),
+    WriteFile { name: String, text: String },
     Reload(Option<String>),
     Sleep(Duration),
 }
@@ -159,6 +162,7 @@ impl Api {
         timer::install(lua, &api, &rumor)?;
         store::install(lua, &api, &rumor)?;
         http::install(lua, &api, &rumor)?;
+        files::install(lua, &api, &rumor)?;
         json::install(lua, &api, &rumor)?;
         notify::install(lua, &api, &rumor)?;
         scripts::install(lua, &api, &rumor)?;

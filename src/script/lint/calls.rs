@@ -27,11 +27,29 @@ pub(super) enum Arg {
     Several,
 }
 
+impl Arg {
+    /// Its type's name, where it is known.
+    pub(super) fn type_name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Text(_) | Self::SomeText => "string",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Nil => "nil",
+            Self::Table(..) => "table",
+            Self::Function(_) => "function",
+            Self::Other | Self::Several => return None,
+        })
+    }
+}
+
 /// A chain of names, called or not: `rumor.http.get("…")`, `msg:reply(text)`, `rumor.me.nick`.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Use {
     /// The names before a colon.
     pub(super) path: Vec<String>,
+    /// The path of the call whose result this is a method of, `rumor.chat` in `rumor.chat("x"):send()`: `path` is empty
+    /// then. Empty itself if that isn't known.
+    pub(super) of: Option<Vec<String>>,
     /// The name behind the colon.
     pub(super) method: Option<String>,
     /// The arguments, if it is called.
@@ -59,6 +77,7 @@ pub(super) fn uses(tokens: &[Token]) -> Vec<Use> {
         let begins = tokens[at].name().is_some_and(|name| !is_keyword(name))
             && !(at > 0 && (tokens[at - 1].is(".") || tokens[at - 1].is(":") || tokens[at - 1].is_word("function")));
         if !begins {
+            found.extend(method_of_result(tokens, at, &found));
             at += 1;
             continue;
         }
@@ -67,6 +86,25 @@ pub(super) fn uses(tokens: &[Token]) -> Vec<Use> {
         at = next;
     }
     found
+}
+
+/// The method of a call's result that is called at this colon.
+fn method_of_result(tokens: &[Token], at: usize, found: &[Use]) -> Option<Use> {
+    let name =
+        tokens.get(at + 1).and_then(Token::name).filter(|_| tokens[at].is(":") && starts_arguments(tokens, at + 2))?;
+    let before = at.checked_sub(1).map(|before| &tokens[before])?;
+    if !(before.is(")") || before.is("}") || before.text().is_some()) {
+        return None;
+    }
+    let call = found.iter().rev().find(|one| one.tokens.end == at && one.method.is_none() && one.args.is_some());
+    Some(Use {
+        path: Vec::new(),
+        of: Some(call.map(|call| call.path.clone()).unwrap_or_default()),
+        method: Some(name.to_owned()),
+        args: Some(arguments(tokens, at + 2)),
+        line: tokens[at].line,
+        tokens: at..skip(tokens, at + 2),
+    })
 }
 
 /// The chain that begins here, and the token behind its last name: arguments are looked at once more, for the chains in
@@ -91,7 +129,7 @@ fn chain(tokens: &[Token], start: usize) -> (Use, usize) {
     }
     let args = starts_arguments(tokens, at).then(|| arguments(tokens, at));
     let end = if args.is_some() { skip(tokens, at) } else { at };
-    (Use { path, method, args, line: tokens[start].line, tokens: start..end }, at)
+    (Use { path, of: None, method, args, line: tokens[start].line, tokens: start..end }, at)
 }
 
 fn starts_arguments(tokens: &[Token], at: usize) -> bool {
@@ -226,6 +264,7 @@ mod tests {
             ["rumor.log.info[Text(\"a\"), Number, Number, Boolean, Nil]"]
         );
         assert_eq!(shown("msg:reply(`a{b}`)"), ["msg:reply[SomeText]", "b"]);
+        assert_eq!(shown("rumor.chat('a'):send('b')"), ["rumor.chat[Text(\"a\")]", ":send[Text(\"b\")]"]);
         assert_eq!(shown("f(g(1), ...)"), ["f[Several, Several]", "g[Number]"]);
         assert_eq!(
             shown("rumor.script{ name = 'x', permissions = { \"send\" } }"),

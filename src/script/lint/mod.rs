@@ -1,9 +1,11 @@
 //! What can be said of a script's use of the API without running it.
 
 mod calls;
+mod check;
 mod lexer;
 
 use calls::Arg;
+pub use check::{Problem, check};
 
 /// The permissions that a script declares by `rumor.script{ permissions = {…} }`, as far as they stand there literally.
 #[must_use]

@@ -19,7 +19,7 @@ const ABOUT: &[Field] = &[
     may(
         "permissions",
         Type::List(&TEXT, 64),
-        "what it asks for: `send`, `filter`, `ui`, `store`, `history`, `http:HOST`",
+        "what it asks for: `send`, `filter`, `ui`, `store`, `history`, `files`, `http:HOST`",
     ),
 ];
 
@@ -155,6 +155,13 @@ pub(in crate::script) const FUNCTIONS: &[Function] = &[
         RESPONSE,
         "The same, with a body.",
     ),
+    Function::waits(
+        "rumor.files.write",
+        &[must("name", TEXT, "such as `study 2027-01-15.md`"), must("text", TEXT, "")],
+        &[Type::Maybe(&Type::Boolean), Type::Maybe(&Type::String)],
+        "Writes a file into the script's own folder, `files/NAME/` in the profile's, in place of one of that name; at most 4 MiB.",
+    )
+    .needing("files"),
     Function::now("rumor.json.encode", &[may("value", Type::Any, "")], &[Type::Bytes], "A value as JSON."),
     Function::now(
         "rumor.json.decode",

@@ -1,0 +1,14 @@
+test("loads a script again", { scripts = { "../bots/echo.lua" } }, function(t)
+    t.ok(t.command("reload echo").ok)
+    t.notice("^reloaded echo %(%d+ ms%)$")
+end)
+
+test("looks at the folder", function(t)
+    t.eq(t.command("reload").text, "looked at the script folder")
+end)
+
+test("names the scripts there are", function(t)
+    local result = t.command("reload nothing")
+    t.ok(not result.ok)
+    t.ok(string.find(result.text, "whoami", 1, true), result.text)
+end)
