@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::runner::TEST_SUFFIX;
 use super::world::{all_of, script_name};
-use crate::script::{Host, HostConfig, check as check_use, is_script_name};
+use crate::script::{Host, HostConfig, check_source, is_script_name};
 
 /// Deepest folder that is searched for scripts.
 const SEARCH_DEPTH_MAX: usize = 16;
@@ -62,8 +62,10 @@ pub fn check(file: &Path) -> Vec<String> {
         Ok(source) => source,
         Err(error) => return vec![format!("{shown}: {error}")],
     };
-    let mut lines: Vec<String> =
-        check_use(&source).into_iter().map(|problem| format!("{shown}:{}: {}", problem.line, problem.text)).collect();
+    let mut lines: Vec<String> = check_source(&source)
+        .into_iter()
+        .map(|problem| format!("{shown}:{}: {}", problem.line, problem.text))
+        .collect();
     if let Err(error) = load(file, &source) {
         // Most often what was found above already, at the same line.
         let place = error.split(": ").next().unwrap_or_default();

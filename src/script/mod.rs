@@ -58,7 +58,7 @@ pub use config::{Budgets, HostConfig, PERMISSIONS};
 pub use error::ScriptError;
 pub use host::{Host, HostError, ScriptStatus};
 pub use job::Evaluated;
-pub use lint::{Problem, check, declared_permissions};
+pub use lint::{Problem, check_source, declared_permissions};
 pub use outside::{NoWeb, Outside, Web, WebRequest, WebResponse};
 pub use shared::ScriptState;
 pub(crate) use show::shown;

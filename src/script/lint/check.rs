@@ -32,7 +32,7 @@ const NEAR: f64 = 0.8;
 
 /// Everything in a source that is wrong by the table, in the order of its lines.
 #[must_use]
-pub fn check(source: &str) -> Vec<Problem> {
+pub fn check_source(source: &str) -> Vec<Problem> {
     let tokens = tokens(source);
     let uses = uses(&tokens);
     let mut check = Check {
@@ -88,7 +88,7 @@ impl Check<'_> {
             let token = &self.tokens[at];
             if token.is_word("function") {
                 for (name, at) in parameters(self.tokens, at + 1) {
-                    let meaning = typed.get(&at).map_or(Meaning::Unknown, |class| Meaning::Object(class));
+                    let meaning = typed.get(&at).copied().map_or(Meaning::Unknown, Meaning::Object);
                     self.mean(&name, meaning);
                 }
             } else if token.is_word("local") && !self.word(at + 1, "function") {
@@ -399,7 +399,7 @@ fn members(class: &Class) -> String {
 /// The class of a value of this type, or of what is in the list that it is.
 fn class_of(kind: &'static Type, each: bool) -> Option<&'static str> {
     match kind {
-        Type::Class(name) if !each => Some(name),
+        Type::Class(name) if !each => Some(*name),
         Type::Maybe(inner) => class_of(inner, each),
         Type::List(inner, _) if each => class_of(inner, false),
         _ => None,
@@ -514,7 +514,7 @@ mod tests {
     use super::*;
 
     fn said(source: &str) -> Vec<String> {
-        check(source).into_iter().map(|problem| format!("{}: {}", problem.line, problem.text)).collect()
+        check_source(source).into_iter().map(|problem| format!("{}: {}", problem.line, problem.text)).collect()
     }
 
     const HEAD: &str = "rumor.script({ name = \"x\", permissions = { \"send\" } })\n";

@@ -5,7 +5,7 @@ mod check;
 mod lexer;
 
 use calls::Arg;
-pub use check::{Problem, check};
+pub use check::{Problem, check_source};
 
 /// The permissions that a script declares by `rumor.script{ permissions = {…} }`, as far as they stand there literally.
 #[must_use]
