@@ -258,6 +258,7 @@ function Response:json() end
 ---@field me rumor.Me
 rumor = {}
 rumor.http = {}
+rumor.files = {}
 rumor.json = {}
 rumor.log = {}
 
@@ -361,6 +362,15 @@ function rumor.http.get(url, opts) end
 ---@return (rumor.Response)?
 ---@return (string)?
 function rumor.http.post(url, opts) end
+
+---Writes a file into the script's own folder, `files/NAME/` in the profile's, in place of one of that name; at most 4 MiB.
+---Needs the permission `files`.
+---@async
+---@param name string such as `study 2027-01-15.md`
+---@param text string 
+---@return (boolean)?
+---@return (string)?
+function rumor.files.write(name, text) end
 
 ---A value as JSON.
 ---@param value? any 
