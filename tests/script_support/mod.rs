@@ -287,7 +287,7 @@ impl Web for FakeWeb {
 pub fn outside() -> (Outside, Arc<FakeWeb>) {
     let web = Arc::new(FakeWeb::default());
     let stores = rumormill::plugins::compiled_in().store("memory", BTreeMap::new()).unwrap();
-    (Outside { web: web.clone(), stores }, web)
+    (Outside { web: web.clone(), stores, files: None }, web)
 }
 
 /// Tokio's paused time, readable on every thread.
