@@ -68,5 +68,5 @@ end)
 
 test("asks for the host that it needs", { config = options.config, allow = { "send", "store" } }, function(t)
     t.notice('feed asks for "http:example.org", which is not granted')
-    t.notice('add "http:example.org" to `allow` under %[scripts.feed%]')
+    t.notice('^bots/feed.lua: rumor.http.get: .*add "http:example.org" to `allow` under %[scripts.feed%]')
 end)

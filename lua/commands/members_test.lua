@@ -1,7 +1,7 @@
 test("says who spoke, the last one first", function(t)
     t.say("bob", "one")
     t.say("bob", "two")
-    t.advance(120)
+    t.advance(130)
     t.say("me", "three")
     local lines = string.split(t.command("members").printed, "\n")
     t.eq(lines[1], "2 people spoke in study:")

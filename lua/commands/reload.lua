@@ -8,10 +8,11 @@ rumor.command("reload", {
     complete = { "%(scripts)" },
     run = function(_, args)
         if args.rest == "" then
-            rumor.reload()
-            return true, "looked at the script folder"
+            local loaded, failed = rumor.reload()
+            local what = loaded == 1 and "1 script was loaded" or `{loaded} scripts were loaded`
+            return failed == 0, failed == 0 and what or `{what}, {failed} failed to`
         end
-        rumor.reload(args.rest)
-        return true
+        local _, failed = rumor.reload(args.rest)
+        return failed == 0, failed > 0 and `{args.rest} failed to load` or nil
     end,
 })

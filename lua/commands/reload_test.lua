@@ -4,7 +4,7 @@ test("loads a script again", { scripts = { "../bots/echo.lua" } }, function(t)
 end)
 
 test("looks at the folder", function(t)
-    t.eq(t.command("reload").text, "looked at the script folder")
+    t.eq(t.command("reload").text, "0 scripts were loaded")
 end)
 
 test("names the scripts there are", function(t)

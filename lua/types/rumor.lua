@@ -410,7 +410,10 @@ function rumor.log.error(...) end
 ---@return (rumor.Script)[]
 function rumor.scripts() end
 
----Looks at the script folder now and reloads what changed; the script of that name even if it didn't.
+---Looks at the script folder now and reloads what changed; the script of that name even if it didn't. How many were loaded, how many failed to.
 ---Needs the permission `ui`.
+---@async
 ---@param name? string 
+---@return number
+---@return number
 function rumor.reload(name) end

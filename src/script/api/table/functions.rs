@@ -187,11 +187,12 @@ pub(in crate::script) const FUNCTIONS: &[Function] = &[
         "How every script fares, this one too.",
     )
     .needing("ui"),
-    Function::now(
+    Function::waits(
         "rumor.reload",
         &[may("name", TEXT, "")],
-        &[],
-        "Looks at the script folder now and reloads what changed; the script of that name even if it didn't.",
+        &[Type::Number, Type::Number],
+        "Looks at the script folder now and reloads what changed; the script of that name even if it didn't. How many were \
+         loaded, how many failed to.",
     )
     .needing("ui"),
 ];
