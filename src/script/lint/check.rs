@@ -410,8 +410,9 @@ fn class_of(kind: &'static Type, each: bool) -> Option<&'static str> {
 fn aligned<'a>(function: &'static Function, args: &'a [Arg]) -> Vec<(&'static Field, &'a Arg)> {
     let mut pairs = Vec::new();
     let mut params = function.params.iter().peekable();
-    for arg in args {
-        if arg == &Arg::Several {
+    for (n, arg) in args.iter().enumerate() {
+        // In any other place it is one value.
+        if *arg == Arg::Several && n + 1 == args.len() {
             break;
         }
         while matches!(arg, Arg::Function(_))
@@ -531,6 +532,7 @@ mod tests {
             end, {{ bots = true }})
             rumor.cron(\"0 9 * * *\", function() for _, chat in rumor.chats() do chat:send(\"morning\") end end)
             rumor.command(\"x\", {{ complete = {{ \"%(chats)\", {{ \"a\" }} }}, run = function(ctx, args) ctx:print(args.rest) end }})
+            rumor.after(math.max(0, 1), function() end)
             print(rumor.me.nick, ...)"
         );
         assert_eq!(said(&source), Vec::<String>::new());
