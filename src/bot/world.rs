@@ -24,7 +24,8 @@ use crate::node::{
     NodeApi, NoticeLevel, SendOptions, UiAction, Verdict, VirtualClock,
 };
 use crate::script::{
-    Budgets, Evaluated, Host, HostConfig, Outside, PERMISSIONS, ScriptConfig, Web, WebRequest, WebResponse,
+    Budgets, Evaluated, Host, HostConfig, Outside, PERMISSIONS, ScriptConfig, ScriptState, ScriptStatus, Web,
+    WebRequest, WebResponse,
 };
 use crate::state::Profile;
 
@@ -453,9 +454,12 @@ impl Inner {
     /// The error of a script under test that doesn't run.
     fn loaded(&self) -> Result<(), String> {
         let status = self.scripts.host().status();
-        let failed =
-            status.into_iter().find(|script| self.labels.contains(&script.file) && script.last_error.is_some());
-        failed.and_then(|script| script.last_error).map_or(Ok(()), Err)
+        let stopped =
+            |script: &&ScriptStatus| self.labels.contains(&script.file) && script.state != ScriptState::Running;
+        match status.iter().find(stopped) {
+            Some(script) => Err(script.last_error.clone().unwrap_or_else(|| format!("{} doesn't run", script.file))),
+            None => Ok(()),
+        }
     }
 
     /// Lets everything happen that needs no time: it stands still until then.
