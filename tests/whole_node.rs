@@ -170,7 +170,7 @@ async fn a_long_text_whose_chunk_comes_last_is_shown_once_it_is_whole() {
     let mut bob = plan().start().await;
     bob.expect_peers(1).await;
     pass(Duration::from_secs(1)).await;
-    alice.store.with(|history| history.append(&entries)).unwrap();
+    let _alice = put_back(alice, &entries, |alice| alice.chat("study", 1).extra(CLOSED), &world).await;
     let got = bob.expect_text("study", &text).await;
     assert_eq!((got.id, got.late), (long, true));
     assert_eq!(bob.texts("study").await, [text.clone(), "after it".to_owned()]);
@@ -181,6 +181,19 @@ async fn a_long_text_whose_chunk_comes_last_is_shown_once_it_is_whole() {
 
 fn envelope(node: &node_support::TestNode, id: &MsgId) -> bytes::Bytes {
     node.store.with(|history| history.get(Shelf::Window, id)).unwrap().unwrap()
+}
+
+/// Puts back what was taken out, while the node is stopped: a running one knows of what it did itself alone.
+async fn put_back<'a>(
+    node: node_support::TestNode,
+    entries: &[Entry],
+    plan: impl FnOnce(node_support::Plan<'a>) -> node_support::Plan<'a>,
+    world: &'a World,
+) -> node_support::TestNode {
+    let store = node.store.clone();
+    node.stop().await;
+    store.with(|history| history.append(entries)).unwrap();
+    plan(world.node("alice")).store(&store).start().await
 }
 
 /// Takes an envelope out of a node's window, and gives what puts it back.
@@ -223,7 +236,7 @@ async fn a_gap_is_shown_and_then_filled() {
     assert_eq!(bob.history("study").await[0].missing, 1);
     assert_eq!(bob.load("study").await.missing, 1);
 
-    alice.store.with(|history| history.append(&entries)).unwrap();
+    let _alice = put_back(alice, &entries, |alice| alice.chat("study", 1), &world).await;
     let filled = bob.expect_text("study", "first").await;
     assert!(filled.late && filled.synced);
     bob.expect_gap("study", 0).await;

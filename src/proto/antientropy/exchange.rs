@@ -336,11 +336,19 @@ impl Recon {
             return self.advance(core, id);
         }
         let exchange = &mut session.exchange;
-        let held: usize = exchange.entries.iter().map(|entry| entry.held.len()).sum();
-        let held = u16::try_from(held).unwrap_or(u16::MAX);
         exchange.positions.sort_unstable();
+        // What lies outside of this end's own hours it wouldn't take: the two's clocks differ.
+        let range = session.subject.range;
+        let within = exchange.entries.iter().flat_map(|entry| {
+            let (first, last) = entry.node.range();
+            std::iter::repeat_n(first.0 <= range.to && range.from <= last.0, entry.held.len())
+        });
         let wanted: Vec<u16> = match may_take && session.received < ITEMS_MAX {
-            true => (0..held).filter(|position| exchange.positions.binary_search(position).is_err()).collect(),
+            true => (0..=u16::MAX)
+                .zip(within)
+                .filter(|(position, within)| *within && exchange.positions.binary_search(position).is_err())
+                .map(|(position, _)| position)
+                .collect(),
             false => Vec::new(),
         };
         if wanted.is_empty() {

@@ -197,7 +197,10 @@ impl Session {
     pub(super) fn expects(&mut self, key: &TreeKey) -> bool {
         let range = self.subject.range;
         let exchange = &mut self.exchange;
-        if exchange.last.is_some_and(|last| *key <= last) || !(range.from..=range.to).contains(&key.0) {
+        // A responder's own range is narrower than what it was told of, where the two's clocks differ. What it asked for
+        // all the same, at an edge, is no fault of who gives it.
+        let outside = self.role == Role::Initiator && !(range.from..=range.to).contains(&key.0);
+        if outside || exchange.last.is_some_and(|last| *key <= last) {
             return false;
         }
         let at = exchange.entries.partition_point(|entry| entry.node.range().1 < *key);
