@@ -207,7 +207,8 @@ impl Check<'_> {
         let mut class = class_named(class);
         for (n, field) in one.path.iter().enumerate().skip(1) {
             // An object's other fields are a script's own business, if it sets them.
-            let sets = n + 1 == one.path.len() && self.tokens.get(one.tokens.end).is_some_and(|next| next.is("="));
+            let equals = |at: usize| self.tokens.get(at).is_some_and(|token| token.is("="));
+            let sets = n + 1 == one.path.len() && equals(one.tokens.end) && !equals(one.tokens.end + 1);
             let Some(known) = class.fields.iter().find(|known| known.name == field) else {
                 let method = class.methods.iter().any(|method| method.name.ends_with(&format!(":{field}")));
                 return match (sets || class.name == "Args", method) {
