@@ -62,14 +62,15 @@ pub fn check(file: &Path) -> Vec<String> {
         Ok(source) => source,
         Err(error) => return vec![format!("{shown}: {error}")],
     };
-    let mut lines: Vec<String> = check_source(&source)
-        .into_iter()
-        .map(|problem| format!("{shown}:{}: {}", problem.line, problem.text))
-        .collect();
+    let problems = check_source(&source);
+    let mut lines: Vec<String> =
+        problems.iter().map(|problem| format!("{shown}:{}: {}", problem.line, problem.text)).collect();
     if let Err(error) = load(file, &source) {
-        // Most often what was found above already, at the same line.
+        // Most often what was found above already, at the same line or in the same words.
         let place = error.split(": ").next().unwrap_or_default();
-        if !lines.iter().any(|line| line.starts_with(&format!("{place}: "))) {
+        let known = lines.iter().any(|line| line.starts_with(&format!("{place}: ")))
+            || problems.iter().any(|problem| error.contains(&problem.text));
+        if !known {
             lines.push(error);
         }
     }

@@ -542,7 +542,7 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named_and_what_was_meant_offered() {
         let source = format!(
-            "{HEAD}rumor.comand(\"x\", {{}})\nrumor.log.inform(1)\nlocal c = rumor.chat(\"a\")\nc:snd(\"x\")\nc.send(\"x\")"
+            "{HEAD}rumor.comand(\"x\", {{}})\nrumor.log.inform(1)\nlocal c = rumor.chat(\"a\")\nc:snd(\"x\")\nc.send(\"x\")\nc:send(\"x\")"
         );
         let said = said(&source);
         assert_eq!(said[0], "2: there is no rumor.comand; did you mean rumor.command?");
