@@ -94,7 +94,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 // Scripts load before the node starts, and opening a script's store marks it as in use.
-                if path != folder.join("scripts") {
+                if !path.ends_with("state/scripts") {
                     folders.push(path);
                 }
             } else if path.file_name().unwrap() != "lock" {
