@@ -6,9 +6,9 @@ use bytes::Bytes;
 use rumormill::api::{ExpiryRange, MsgId, PeerAddr};
 use rumormill::proto::PeerRecord;
 use rumormill::proto::wire::{
-    Children, Batch, ByeReason, ENVELOPE_FLAGS, ENVELOPE_MAX_BYTES, ENVELOPE_SIZES, ENVELOPE_VERSION, ENVELOPE_WORK_OFFSET,
-    Envelope, Freshness, Hello, Kind, LINK_VERSION, Message, OpenScope, RECON_MIN_BYTES, ReconBody, Role, SessionRef, TreeEntry, TreeNode,
-    WORK_BYTES, frame as link_frame, freshness, link_key_to_x25519,
+    Batch, ByeReason, Children, ENVELOPE_FLAGS, ENVELOPE_MAX_BYTES, ENVELOPE_SIZES, ENVELOPE_VERSION,
+    ENVELOPE_WORK_OFFSET, Envelope, Freshness, Hello, Kind, LINK_VERSION, Message, OpenScope, RECON_MIN_BYTES,
+    ReconBody, Role, SessionRef, TreeEntry, TreeNode, WORK_BYTES, frame as link_frame, freshness, link_key_to_x25519,
 };
 
 use crate::room;

@@ -111,11 +111,13 @@ struct Started {
 pub(super) type Scripts = rumormill::script::HostConfig;
 /// Without Lua there is nothing to set up.
 #[cfg(not(feature = "luau"))]
-pub(super) type Scripts = ();
+pub(super) struct Scripts;
 
 /// Without Lua there is nothing to set up.
 #[cfg(not(feature = "luau"))]
-const fn scripts(_: &Config) -> Scripts {}
+const fn scripts(_: &Config) -> Scripts {
+    Scripts
+}
 
 /// What the config says about scripts.
 #[cfg(feature = "luau")]
@@ -162,7 +164,7 @@ async fn start_node(config: Config, profile: Profile, mut host: Scripts) -> Resu
 
 /// Starts the node. Without Lua there are no commands and no filters.
 #[cfg(not(feature = "luau"))]
-async fn start_node(config: Config, profile: Profile, (): Scripts) -> Result<Started, Failure> {
+async fn start_node(config: Config, profile: Profile, Scripts: Scripts) -> Result<Started, Failure> {
     use rumormill::node::{NoCommands, NoHooks};
     let builder = Builder::new(config, profile);
     let events = builder.subscribe();
