@@ -7,7 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `api` | what scripts call, one file per namespace; `api::table` describes it |
-//! | [`reference`] | that table as Markdown and as definitions for editors |
+//! | [`reference`](mod@reference) | that table as Markdown and as definitions for editors |
 //! | `sandbox`, `prelude.luau` | the state, with everything unbounded taken out or bounded |
 //! | `worker`, `convert`, `job` | a script's thread, its coroutines, what they return, and its queue |
 //! | `op`, `people` | what handlers wait for; who speaks in which chat |
