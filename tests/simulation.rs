@@ -88,6 +88,26 @@ fn a_partition_that_outlives_its_links_is_mended_on_reconnection() {
 }
 
 #[test]
+fn what_comes_by_repair_goes_on_from_node_to_node_within_seconds() {
+    const NODES: usize = 8;
+    let mut sim = Sim::new(SimConfig { seed: seed_from_env(22), ..SimConfig::default() }, exact);
+    let mut before = Vec::new();
+    for _ in 0..NODES {
+        before = vec![Sim::<ExactDedup>::addr_of(sim.add(before))];
+    }
+    (0..NODES).for_each(|node| sim.start(node));
+    sim.run_for(10_000);
+    sim.partition(|node| u8::from(node == 0));
+    let id = sim.publish(0, 1);
+    sim.run_for(5 * MINUTE_MS);
+    sim.heal();
+    assert!(sim.run_until(100, 4 * MINUTE_MS, |sim| sim.has(1, &id)), "the link comes back");
+    // Only the next of the chain is linked to each.
+    assert!(sim.run_until(100, 10_000, |sim| (0..NODES).all(|node| sim.has(node, &id))), "{:#?}", sim.totals());
+    assert_eq!(sim.totals().synced, NODES as u64 - 1, "none of it was flooded");
+}
+
+#[test]
 fn frames_twice_and_out_of_order_lose_nothing() {
     let config =
         SimConfig { seed: seed_from_env(4), duplicate_per_mille: 200, reorder_per_mille: 200, ..SimConfig::default() };

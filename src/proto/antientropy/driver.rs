@@ -39,8 +39,6 @@ const TURN_MS: Millis = 10_000;
 const TURN_ITEMS_PER_S: u64 = 64;
 /// How often a node looks whether what waits may begin, in milliseconds.
 const TURN_EVERY_MS: Millis = 1_000;
-/// Envelopes out of one session from which on a node compares with its other links as well: they lack them, perhaps.
-const NEWS_MIN_ITEMS: u64 = 16;
 /// How many peers in a row may not serve what they have, or not answer, before a node waits until comparing is due again.
 const IN_VAIN_MAX: usize = 8;
 /// How long a peer with which comparing led to nothing isn't compared with, in milliseconds; unless the user asks.
@@ -433,8 +431,9 @@ impl Recon {
 
     /// What the end of a session about the window says about whom to compare with next.
     fn learn_from(&mut self, core: &mut Core, session: &Session, answered: bool) {
-        if session.received >= NEWS_MIN_ITEMS {
-            // Whoever is linked to this node alone would have to wait for its turn to learn of it.
+        if session.received > 0 {
+            // What comes by repair isn't flooded, so the other links may lack it. Without this each hop would wait for its
+            // minute; where nothing is lacking it costs a few dozen bytes a link, and at most once in CATCH_UP_EVERY_MS.
             let others: Vec<_> = core.ready_links().map(|(id, _)| id).filter(|id| *id != session.link).collect();
             for link in others {
                 self.catch_up(core, link);
