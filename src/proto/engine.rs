@@ -8,7 +8,7 @@ use rumormill_api::{Dedup, Direction, LinkId, LinkInfo, Millis, MsgId, PeerAddr}
 use super::antientropy::{Recon, Start};
 use super::core::Core;
 use super::peers::Peers;
-use super::rumor::{Heard, Rumors};
+use super::rumor::{self, Heard, Rumors};
 use super::timers::Alarm;
 use super::wire::{
     Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Message, RawMessage, link_key_to_x25519,
@@ -280,7 +280,7 @@ impl<D: Dedup> Engine<D> {
     fn link_drained(&mut self, link: LinkId) {
         let Some(state) = self.core.links.get_mut(&link).filter(|state| !state.closing) else { return };
         if std::mem::take(&mut state.behind) {
-            self.rumors.drained(&mut self.core, link);
+            rumor::flush_link(&mut self.core, link);
             self.recon.catch_up(&mut self.core, link);
         }
     }
@@ -296,7 +296,7 @@ impl<D: Dedup> Engine<D> {
                 Alarm::CatchUp(link) => self.recon.start_catch_up(&mut self.core, link),
                 Alarm::Session(session) => self.recon.silence(&mut self.core, session),
                 Alarm::Paced(session) => self.recon.paced(&mut self.core, session),
-                Alarm::Announce => self.rumors.flush(&mut self.core),
+                Alarm::Announce => rumor::flush(&mut self.core),
                 Alarm::Pull => {
                     for link in self.rumors.pull(&mut self.core) {
                         self.recon.catch_up(&mut self.core, link);

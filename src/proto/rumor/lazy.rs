@@ -96,7 +96,7 @@ pub(super) fn queued(core: &mut Core, full: bool) {
 }
 
 /// Sends what all links have to say.
-pub(super) fn flush(core: &mut Core) {
+pub(in super::super) fn flush(core: &mut Core) {
     let busy = core.ready_links().filter(|(_, link)| !link.lazy.idle()).map(|(id, _)| id);
     for link in busy.collect::<Vec<_>>() {
         flush_link(core, link);
@@ -105,7 +105,7 @@ pub(super) fn flush(core: &mut Core) {
 
 /// Sends what a link has to say. A link that is behind is left alone until it has drained, as long as one message of each
 /// kind can hold what waits; past that it is forgotten, and repair brings it.
-pub(super) fn flush_link(core: &mut Core, link: LinkId) {
+pub(in super::super) fn flush_link(core: &mut Core, link: LinkId) {
     let Some(state) = core.links.get_mut(&link) else { return };
     if state.behind {
         if state.lazy.full() {

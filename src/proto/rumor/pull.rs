@@ -112,16 +112,6 @@ impl Rumors {
         }
     }
 
-    /// Sends what waits to be said of envelopes.
-    pub(in super::super) fn flush(&self, core: &mut Core) {
-        lazy::flush(core);
-    }
-
-    /// The link's queue has room again.
-    pub(in super::super) fn drained(&self, core: &mut Core, link: LinkId) {
-        lazy::flush_link(core, link);
-    }
-
     /// Asks for what was announced and didn't come. Returns the links that announced what nobody serves.
     pub(in super::super) fn pull(&mut self, core: &mut Core) -> Vec<LinkId> {
         let now = core.now.mono;
