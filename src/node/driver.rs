@@ -157,6 +157,9 @@ impl Driver {
                 () = &mut alarm, if due.is_some() => Wake::Timers,
                 _ = housekeeping.tick() => Wake::Housekeeping,
             };
+            if matches!(wake, Wake::Links) {
+                self.gather(&mut events).await;
+            }
             self.now = self.clock.now();
             match wake {
                 Wake::Links => events.drain(..).for_each(|event| self.link_event(event)),
@@ -183,6 +186,17 @@ impl Driver {
             }
         }
         self.stop().await;
+    }
+
+    /// Lets whoever is ready to run go first, links with something to read among them, and takes in what they bring: the fewer
+    /// turns, the fewer wake-ups and writes. Costs nothing where nobody else is ready.
+    async fn gather(&mut self, events: &mut Vec<LinkEvent>) {
+        tokio::task::yield_now().await;
+        while events.len() < TURN_EVENTS_MAX
+            && let Ok(event) = self.events.try_recv()
+        {
+            events.push(event);
+        }
     }
 
     fn feed(&mut self, input: Input) {
