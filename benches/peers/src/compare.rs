@@ -37,6 +37,9 @@ const DRAIN_MAX_MS: f64 = 1_000.0;
 const MAIN_NODES: u16 = 16;
 const MAIN_SIZE: u16 = 256;
 
+/// A text that fits into the smallest envelope, of 512 bytes, with all that a message of these rooms carries, in bytes.
+const TEXT_OF_SMALLEST: u16 = 160;
+
 /// One row of the comparison.
 #[derive(Debug)]
 pub struct Row {
@@ -46,6 +49,8 @@ pub struct Row {
     pub what: &'static str,
     /// The arguments of `peers run`.
     pub arguments: &'static [&'static str],
+    /// The text's length, where it isn't the comparison's, in bytes.
+    text: Option<u16>,
     /// Whether it is measured at every size and number of nodes.
     everywhere: bool,
     /// Whether its duplicates are counted only on request, in a run of their own.
@@ -53,7 +58,7 @@ pub struct Row {
 }
 
 const fn row(name: &'static str, what: &'static str, arguments: &'static [&'static str]) -> Row {
-    Row { name, what, arguments, everywhere: false, counts_on_request: false }
+    Row { name, what, arguments, text: None, everywhere: false, counts_on_request: false }
 }
 
 /// The rows, in the table's order. The first is what the ratios divide by.
@@ -61,6 +66,10 @@ pub const ROWS: &[Row] = &[
     Row {
         everywhere: true,
         ..row("rumor", "Rumormill as it comes: memory history, rooms of two", &["--system", "rumor"])
+    },
+    Row {
+        text: Some(TEXT_OF_SMALLEST),
+        ..row("rumor-512", "a text of 160 bytes: envelopes of 512", &["--system", "rumor"])
     },
     row("rumor-eager-1", "adaptive, eager = 1", &["--system", "rumor", "--mode", "adaptive", "--eager", "1"]),
     row("rumor-eager-2", "adaptive, eager = 2", &["--system", "rumor", "--mode", "adaptive", "--eager", "2"]),
@@ -315,7 +324,8 @@ impl Session<'_> {
         let program = std::env::current_exe().map_err(|error| format!("this program isn't found: {error}"))?;
         let mut command = Command::new(program);
         command.arg("run").args(row.arguments).args(loads);
-        command.args(["--nodes", &self.nodes.to_string(), "--size", &self.size.to_string()]);
+        let size = row.text.unwrap_or(self.size);
+        command.args(["--nodes", &self.nodes.to_string(), "--size", &size.to_string()]);
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

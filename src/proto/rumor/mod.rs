@@ -39,8 +39,8 @@ use ledger::{ENOUGH, Ledger, Place};
 use pairs::Pairs;
 use waits::{Came, Waits};
 
-pub(super) use lazy::{Lazy, flush, flush_link};
 pub use lazy::{ANNOUNCE_AFTER_MS, ANNOUNCED_MAX};
+pub(super) use lazy::{Lazy, flush, flush_link};
 pub use ledger::{KEPT_MAX_BYTES, RECENT_MAX_IDS};
 pub use pull::{FLOODED_FOR_MS, LATE_AFTER_MS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS};
 pub use waits::{ANNOUNCERS_MAX, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS};
