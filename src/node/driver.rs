@@ -31,6 +31,9 @@ pub(crate) const LINK_EVENTS_MAX: usize = 64;
 /// How many link events one turn takes in before its outputs are carried out.
 const TURN_EVENTS_MAX: usize = 64;
 
+/// A turn so soon after the one before lets others go first, in milliseconds. After a pause nothing waits.
+const BUSY_WITHIN_MS: u64 = 1;
+
 /// After how many turns in a row without a pause the engine's counters are shown all the same.
 const TURNS_PER_COUNT: u32 = 64;
 
@@ -157,10 +160,10 @@ impl Driver {
                 () = &mut alarm, if due.is_some() => Wake::Timers,
                 _ = housekeeping.tick() => Wake::Housekeeping,
             };
-            if matches!(wake, Wake::Links) {
+            let before = std::mem::replace(&mut self.now, self.clock.now());
+            if matches!(wake, Wake::Links) && self.now.mono <= before.mono + BUSY_WITHIN_MS {
                 self.gather(&mut events).await;
             }
-            self.now = self.clock.now();
             match wake {
                 Wake::Links => events.drain(..).for_each(|event| self.link_event(event)),
                 Wake::Reply(reply) => {
@@ -189,7 +192,7 @@ impl Driver {
     }
 
     /// Lets whoever is ready to run go first, links with something to read among them, and takes in what they bring: the fewer
-    /// turns, the fewer wake-ups and writes. Costs nothing where nobody else is ready.
+    /// turns, the fewer wake-ups and writes.
     async fn gather(&mut self, events: &mut Vec<LinkEvent>) {
         tokio::task::yield_now().await;
         while events.len() < TURN_EVENTS_MAX
