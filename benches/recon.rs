@@ -8,17 +8,21 @@
 #![allow(clippy::needless_range_loop, reason = "the two sides are told apart by their places in several arrays")]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use rumormill::api::{
     Dedup, DedupConfig, Direction, Entry, Error, ExpiryHour, ExpiryRange, History, HistoryConfig, LinkId, LinkInfo,
-    MsgId, PeerAddr, Shelf,
+    Millis, MsgId, PeerAddr, Shelf,
 };
 use rumormill::proto::sim::envelope;
 use rumormill::proto::wire::{self, ENVELOPE_LIFE_HOURS, HOUR_MS, Hello, LINK_VERSION, Message, TreeKey};
-use rumormill::proto::{Engine, EngineConfig, EngineEvent, Input, Now, Output, Scope, Source, Tree, previous_key};
+use rumormill::proto::{
+    Engine, EngineConfig, EngineEvent, Input, Now, Output, Scope, Source, Timer, Tree, previous_key,
+};
 
 /// Envelopes on either side, if the environment doesn't say.
 const IDS: u64 = 1_000_000;
@@ -35,7 +39,7 @@ const RESTORED: u64 = 20_000;
 /// Envelopes a commit.
 const BATCH: u64 = 10_000;
 
-fn main() {
+fn main() -> ExitCode {
     // `cargo test --benches` runs it, too; then a small number will do.
     let testing = !std::env::args().any(|arg| arg == "--bench");
     let given = std::env::var("RECON_IDS").ok().and_then(|ids| ids.parse().ok());
@@ -115,6 +119,7 @@ fn main() {
     restore();
     let idle = std::mem::size_of::<(LinkId, u64)>() * 4;
     println!("an idle link has no session: some {idle} bytes of when it was last compared with, and of its rates");
+    if MISSED.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Somebody who has nothing gets everything: what it costs beyond the envelopes.
@@ -139,9 +144,15 @@ fn restore() {
     target("restoring, times the envelopes", all, 1.1);
 }
 
-/// Panics when a figure is past its target, so that nobody has to read it.
+/// Set by [`target`].
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+/// Says so when a figure is past its target, and has the benchmark fail at its end, so that nobody has to compare them.
 fn target(what: &str, figure: f64, most: f64) {
-    assert!(figure <= most, "{what}: {figure:.0}, and at most {most:.0} is the target");
+    if figure > most {
+        println!("MISSED: {what}: {figure:.1}, and at most {most:.1} is the target");
+        MISSED.store(true, Ordering::Relaxed);
+    }
 }
 
 fn hour() -> ExpiryHour {
@@ -220,7 +231,8 @@ fn reconcile(
     extra: &BTreeMap<TreeKey, Bytes>,
     initiator_lacks: bool,
 ) -> (usize, usize, Duration) {
-    let mut engines = [engine(0), engine(1)];
+    let (first, second) = (engine(0), engine(1));
+    let (mut engines, mut timers) = ([first.0, second.0], [first.1, second.1]);
     let mut extras = [BTreeMap::new(), BTreeMap::new()];
     extras[usize::from(initiator_lacks)] = extra.clone();
     let by_id: HashMap<MsgId, Bytes> = extra.iter().map(|((_, id), envelope)| (*id, envelope.clone())).collect();
@@ -229,7 +241,7 @@ fn reconcile(
         // A node keeps its digests fresh as it compares each minute: what is new by then isn't part of this.
         time_root_of(tree, &mut Side::new(history, extra, &by_id));
     }
-    let now = Now { mono: 1_000, unix: UNIX_MS };
+    let mut now = Now { mono: 1_000, unix: UNIX_MS };
     let began = Instant::now();
     engines[0].handle(Input::Sync { token: 1, scope: Scope::Window(ExpiryRange::ALL), link: Some(LINK) }, now);
     let (mut bytes, mut messages, mut got, mut ended) = (0, 0, BTreeSet::new(), false);
@@ -259,6 +271,7 @@ fn reconcile(
                         bytes -= accepted.envelope.bytes().len();
                         got.insert(*accepted.envelope.id());
                     }
+                    Output::SetTimer(timer, due) => drop(timers[at].insert(due, timer)),
                     Output::Event(EngineEvent::SyncEnded { answered, .. }) => {
                         assert_eq!(answered, 1, "the other side answers");
                         ended = true;
@@ -267,7 +280,16 @@ fn reconcile(
                 }
             }
         }
-        assert!(moved || ended, "somebody waits for what doesn't come");
+        if !moved && !ended {
+            // A link is served at a rate: what waits for it waits in virtual time, which isn't measured.
+            let (at, due) = (0..2)
+                .filter_map(|at| timers[at].first_key_value().map(|(due, _)| (at, *due)))
+                .min_by_key(|(_, due)| *due)
+                .expect("somebody waits for what doesn't come");
+            let timer = timers[at].remove(&due).expect("it was there");
+            now.mono = due.max(now.mono);
+            engines[at].handle(Input::Timer(timer), now);
+        }
     }
     let time = began.elapsed();
     assert_eq!(got, extra.keys().map(|(_, id)| *id).collect(), "all that was lacking, and nothing else");
@@ -285,8 +307,8 @@ fn time_root_of(tree: &mut Tree, side: &mut Side<'_>) {
     tree.answer(&look, side).expect("the disk gives it");
 }
 
-/// One of two engines that are linked.
-fn engine(number: u8) -> Engine<Box<dyn Dedup>> {
+/// One of two engines that are linked, and the timers that it has set.
+fn engine(number: u8) -> (Engine<Box<dyn Dedup>>, BTreeMap<Millis, Timer>) {
     let now = Now { mono: 0, unix: UNIX_MS };
     let key = |number: u8| SigningKey::from_bytes(&[number + 1; 32]).verifying_key();
     let config = EngineConfig {
@@ -316,10 +338,14 @@ fn engine(number: u8) -> Engine<Box<dyn Dedup>> {
     };
     engine.handle(Input::LinkUp(LINK, info), now);
     engine.handle(Input::Batch(LINK, Message::Hello(hello).encode()), now);
-    let _ = engine.outputs().count();
+    let timers = engine.outputs().filter_map(|output| match output {
+        Output::SetTimer(timer, due) => Some((due, timer)),
+        _ => None,
+    });
+    let timers = timers.collect();
     assert_eq!(engine.links().count(), 1, "the link is up");
     assert!(wire::link_key_to_x25519(&key(number).to_bytes()).is_some());
-    engine
+    (engine, timers)
 }
 
 /// A line of `/proc/self/status`, in KiB; 0 where there is none.
