@@ -18,7 +18,7 @@ use rumormill::config::{Config, Format};
 use rumormill::node::{Event, Handle, HistoryQuery, NoHooks, Node, NodeApi, SendOptions};
 use rumormill::proto::sim::envelope;
 use rumormill::proto::wire::{
-    Batch, ENVELOPE_LIFE_HOURS, HOUR_MS, Hello, Kind, LINK_VERSION, Message, RECON_MAX_BYTES, frame,
+    Batch, ENVELOPE_LIFE_HOURS, HOUR_MS, Hello, Kind, LINK_VERSION_MIN, Message, RECON_MAX_BYTES, frame,
 };
 use rumormill::state::Profile;
 use tempfile::TempDir;
@@ -232,9 +232,10 @@ impl Raw {
                 _ => {}
             }
         };
+        // Of the first version: it takes no part in reconciliations, and a node waits for none.
         let hello = Hello {
-            version_min: LINK_VERSION,
-            version_max: LINK_VERSION,
+            version_min: LINK_VERSION_MIN,
+            version_max: LINK_VERSION_MIN,
             probe: false,
             recon_max: RECON_MAX_BYTES as u16,
             link_key: key.verifying_key().to_bytes(),
