@@ -37,7 +37,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("node.toml");
     let text = format!(
-        "version = 1\nname = \"bench\"\n[[chats]]\nname = \"study\"\nsecret = {:?}\n[network]\noutgoing = 0\n",
+        "version = 1\nname = \"bench\"\nlisten = [\"tcp:127.0.0.1:0\"]\n[[chats]]\nname = \"study\"\nsecret = {:?}\n[network]\noutgoing = 0\n",
         data_encoding::BASE64URL_NOPAD.encode(&[7; 32])
     );
     std::fs::write(&config, text).expect("a config");
