@@ -68,12 +68,21 @@ struct Job {
 struct Sync {
     token: u64,
     scope: Scope,
+    /// How many envelopes it may bring.
+    limit: Option<u64>,
     remaining: VecDeque<LinkId>,
     answered: u32,
     failed: u32,
     received: u64,
     wanted: u64,
     missing: u64,
+}
+
+impl Sync {
+    /// Whether it has brought all that it may.
+    fn full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.received >= limit)
+    }
 }
 
 /// The state of anti-entropy.
@@ -172,14 +181,21 @@ impl Recon {
     }
 
     /// The driver wants a reconciliation.
-    pub(in super::super) fn sync(&mut self, core: &mut Core, token: u64, scope: Scope, link: Option<LinkId>) {
+    pub(in super::super) fn sync(
+        &mut self,
+        core: &mut Core,
+        token: u64,
+        scope: Scope,
+        link: Option<LinkId>,
+        limit: Option<u64>,
+    ) {
         let remaining = match link {
             Some(link) => VecDeque::from([link]),
             None => core.ready_links().map(|(id, _)| id).collect(),
         };
         let key = self.next_sync;
         self.next_sync += 1;
-        let sync = Sync { token, scope, remaining, answered: 0, failed: 0, received: 0, wanted: 0, missing: 0 };
+        let sync = Sync { token, scope, limit, remaining, answered: 0, failed: 0, received: 0, wanted: 0, missing: 0 };
         self.syncs.insert(key, sync);
         self.next_of_sync(core, key);
     }
@@ -187,6 +203,9 @@ impl Recon {
     /// Goes on with the next link of a synchronisation, or ends it.
     fn next_of_sync(&mut self, core: &mut Core, key: u64) {
         let Some(sync) = self.syncs.get_mut(&key) else { return };
+        if sync.full() {
+            sync.remaining.clear();
+        }
         while let Some(link) = sync.remaining.pop_front() {
             if core.ready(link).is_none_or(|link| !compares(link)) {
                 sync.failed += 1;
@@ -298,6 +317,8 @@ impl Recon {
         let mut session = Session::new(job.link, Role::Initiator, number, subject, salt, proofs, core.now.mono);
         session.shows = shows;
         session.sync = job.sync;
+        let sync = job.sync.and_then(|key| self.syncs.get(&key));
+        session.limit = sync.and_then(|sync| Some(sync.limit?.saturating_sub(sync.received)));
         self.begin(core, session);
     }
 
@@ -416,7 +437,7 @@ impl Recon {
             sync.received += session.received;
             sync.wanted += session.wanted.max(session.received);
             sync.missing += session.missing;
-            if answered && session.received >= ITEMS_MAX {
+            if answered && session.received >= ITEMS_MAX && !sync.full() {
                 sync.remaining.push_front(session.link);
             } else if answered {
                 sync.answered += 1;
