@@ -98,6 +98,9 @@ pub(in super::super) struct Recon {
     fruitless_until: BTreeMap<LinkId, Millis>,
     /// With whom comparing led to nothing since the last time that it was due: another peer is asked at once.
     in_vain: BTreeSet<LinkId>,
+    /// Who was compared with since everyone else was: the others come first. A peer that keeps things to itself and says that
+    /// both hold the same can't be told from one that does; so that it costs one turn, and not every second one.
+    had_turn: BTreeSet<LinkId>,
     next_session: u64,
     next_number: u32,
     next_sync: u64,
@@ -139,7 +142,8 @@ impl Recon {
         self.with_anyone(core, start);
     }
 
-    /// Compares with a peer chosen at random, with none again with which that has just led to nothing.
+    /// Compares with a peer chosen at random: with none again with which that has just led to nothing, nor with one that has had
+    /// its turn while another hasn't.
     fn with_anyone(&mut self, core: &mut Core, start: Start) {
         let now = core.now.mono;
         self.fruitless_until.retain(|_, until| *until > now);
@@ -149,8 +153,16 @@ impl Recon {
             .map(|(id, _)| id)
             .partition(|link| !self.in_vain.is_empty() && self.fruitless_until.contains_key(link));
         let links = if links.is_empty() { left_alone } else { links };
+        let waiting: Vec<_> = links.iter().copied().filter(|link| !self.had_turn.contains(link)).collect();
+        let links = if waiting.is_empty() {
+            self.had_turn.retain(|link| !links.contains(link));
+            links
+        } else {
+            waiting
+        };
         if !links.is_empty() {
             let link = links[core.below(links.len())];
+            self.had_turn.insert(link);
             self.enqueue_window(core, link, start);
         }
     }
@@ -480,6 +492,7 @@ impl Recon {
         self.caught_up_at.remove(&link);
         self.fruitless_until.remove(&link);
         self.in_vain.remove(&link);
+        self.had_turn.remove(&link);
         let (waiting, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|job| job.link == link);
         self.queue = queue.into();
         let sessions: Vec<_> =
