@@ -9,7 +9,9 @@ use tokio::sync::broadcast;
 
 use crate::config::{ChatConfig, ChatKind, Config, RoomSource};
 use crate::node::offline::{self, Offline};
-use crate::node::{ChatInfo, Clock, Event, Hooks, Me, NoHooks, Node, Parts, StartError, SystemClock, event_bus};
+use crate::node::{
+    ChatInfo, Clock, Entropy, Event, Hooks, Me, NoHooks, Node, Parts, StartError, SystemClock, event_bus,
+};
 use crate::plugins;
 use crate::room::{Access, Identity, Invite, InviteError, Keyring, Room, RoomKind, RoomSecret, RoomSpec, StorageKey};
 use crate::state::Profile;
@@ -22,6 +24,7 @@ pub struct Builder {
     registry: Registry,
     hooks: Arc<dyn Hooks>,
     clock: Option<Arc<dyn Clock>>,
+    entropy: Option<Entropy>,
     inline: bool,
     events: broadcast::Sender<Event>,
 }
@@ -42,6 +45,7 @@ impl Builder {
             registry: plugins::compiled_in(),
             hooks: Arc::new(NoHooks),
             clock: None,
+            entropy: None,
             inline: false,
             events: event_bus(),
         }
@@ -65,6 +69,14 @@ impl Builder {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Other random bytes than the system's: `fill` fills the slice that it is given. For tests alone, in which a node is to do
+    /// the same in every run: whoever knows these bytes reads and forges what the node seals.
+    #[must_use]
+    pub fn entropy(mut self, fill: impl FnMut(&mut [u8]) + Send + 'static) -> Self {
+        self.entropy = Some(Box::new(fill));
         self
     }
 
@@ -106,7 +118,7 @@ impl Builder {
     ///
     /// [`StartError`]. Nothing of the node is left running then.
     pub async fn start(self) -> Result<Arc<Node>, StartError> {
-        let Self { config, profile, registry, hooks, clock, inline, events } = self;
+        let Self { config, profile, registry, hooks, clock, entropy, inline, events } = self;
         let clock = clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
         let identity = Identity::from_seed(&profile.identity_seed);
         let storage = StorageKey::new(*profile.storage_key);
@@ -175,6 +187,7 @@ impl Builder {
             retention: Retention { window_quota_bytes: config.window.quota_bytes, ephemeral: Vec::new() },
             hooks,
             clock,
+            entropy,
             events,
             inline,
             keep: Box::new(profile),

@@ -206,6 +206,60 @@ async fn a_damaged_message_is_found_when_the_history_is_loaded_and_fetched_again
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_damaged_and_comes_back_after_a_restart_is_restored_in_its_place_and_no_news() {
+    for found_before in [true, false] {
+        let world = World::new();
+        let [alice, mut bob, charlie] = line(&world).await;
+        let mut ids = Vec::new();
+        for n in 0..5 {
+            ids.push(alice.say("study", &n.to_string()).await);
+        }
+        bob.expect_text("study", "4").await;
+        // Nobody is there to give it back yet.
+        let hers = alice.store.clone();
+        for node in [alice, charlie] {
+            node.stop().await;
+        }
+        bob.expect_peers(0).await;
+        let store = bob.store.clone();
+        store.rot(ids[1]);
+        store.rot(ids[3]);
+        if found_before {
+            assert_eq!(bob.load("study").await.missing, 2);
+            bob.expect_gap("study", 2).await;
+        }
+        bob.stop().await;
+
+        // Found before the restart, or by the load after it: either way it was shown once, in the node's earlier life.
+        let mut bob = world.node("bob").chat("study", 1).extra(CLOSED).store(&store).start().await;
+        if found_before {
+            assert_eq!(bob.node.chats()[0].missing, 2, "what was found to be damaged is known to be missing still");
+            assert_eq!(bob.texts("study").await, ["0", "2", "4"]);
+        }
+        let alice = world.node("alice").peers(&["bob"]).chat("study", 1).extra(CLOSED).store(&hers).start().await;
+        bob.expect_peers(1).await;
+        pass(Duration::from_secs(120)).await;
+        let report = bob.load("study").await;
+        assert_eq!(report.missing, 0, "{report:?}");
+        assert_eq!(bob.ids("study").await, ids, "each in its place");
+        assert_eq!(bob.node.chats()[0].missing, 0);
+        pass(Duration::from_secs(120)).await;
+        let again = |event: &Event| matches!(event, Event::Message(_));
+        assert_eq!(bob.count(again), 0, "found before the restart: {found_before}");
+        assert_eq!(bob.counted("equivocation") + alice.counted("equivocation"), 0);
+
+        // A second restart hears nothing of it either.
+        bob.stop().await;
+        let mut bob = world.node("bob").chat("study", 1).extra(CLOSED).store(&store).start().await;
+        bob.expect_peers(1).await;
+        pass(Duration::from_secs(120)).await;
+        assert_eq!((bob.count(again), bob.node.chats()[0].missing), (0, 0));
+        assert_eq!(bob.ids("study").await, ids);
+        assert_eq!(store.forgotten().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_damaged_when_a_peer_asks_for_it_comes_back_and_reaches_the_peer() {
     let world = World::new();
     let [alice, bob, _charlie] = line(&world).await;

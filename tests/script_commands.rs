@@ -63,13 +63,26 @@ async fn history_is_loaded_and_shown() {
     assert!(reason.contains("No chat is open"), "{reason}");
     let reason = failure(bench.run("load history").await);
     assert!(reason.contains("No peer is linked"), "{reason}");
-    bench.set_report(LoadReport { answered: 2, failed: 0, new: 1, missing: 0, oldest: None });
+    bench.set_report(LoadReport { answered: 2, failed: 0, new: 1, missing: 0, more: false, oldest: None });
     assert_eq!(bench.run("load history").await, done("study: 1 new message from 2 peers; complete."));
-    bench.set_report(LoadReport { answered: 1, failed: 1, new: 3, missing: 2, oldest: None });
+    bench.set_report(LoadReport { answered: 1, failed: 1, new: 3, missing: 2, more: false, oldest: None });
     assert_eq!(
         bench.run_in(None, "load history friends").await.1,
         done("friends: 3 new messages from 1 peer; 2 messages still missing.")
     );
+
+    // A script's limit reaches the node, and what it says of it the script.
+    let limited = |limit: &str| {
+        let call =
+            format!("local r = rumor.chat(\"study\"):load_history({limit}); return true, `{{r.new}} {{r.more}}`");
+        let script = format!("rumor.command(\"load\", {{ run = function() {call} end }})");
+        Bench::new(&[("commands/x.lua", &script)])
+    };
+    for limit in [1, 7, 1_000] {
+        let bench = limited(&format!("{{ limit = {limit} }}"));
+        assert_eq!(bench.run("load").await, done(&format!("{limit} true")));
+    }
+    assert_eq!(limited("").run("load").await, done("0 false"));
 
     let all: Vec<_> = (0..60).map(|n| message("study", &format!("text {n}"))).collect();
     bench.set_history(all.clone());
@@ -183,6 +196,11 @@ async fn a_wrong_argument_names_function_file_and_line() {
             "must be called on a chat, got string (write chat:send(…), with a colon)",
         ),
         ("rumor.chat(\"study\"):history({ limit = 0 })", "limit must be a whole number from 1 to 1000, got 0"),
+        ("rumor.chat(\"study\"):load_history({ limit = 0 })", "limit must be a whole number from 1 to 1000, got 0"),
+        (
+            "rumor.chat(\"study\"):load_history({ limit = 1001 })",
+            "limit must be a whole number from 1 to 1000, got 1001",
+        ),
         ("rumor.chat(\"study\"):history({ limit = 1001 })", "limit must be a whole number from 1 to 1000, got 1001"),
         ("rumor.command(\"a\", { cooldown = -1, run = print })", "cooldown must be a number from 0 to 86400, got -1"),
         ("rumor.command(\"a\", { aliases = { \"b\", 3 }, run = print })", "aliases[2] must be a string, got number"),

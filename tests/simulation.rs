@@ -17,7 +17,7 @@ use rumormill::proto::sim::{
     AlwaysMaybe, Behaviour, Churn, ExactDedup, START_UNIX_MS, Sim, SimConfig, Totals, envelope,
 };
 use rumormill::proto::wire::{ENVELOPE_LIFE_HOURS, ENVELOPE_WORK_OFFSET, HOUR_MS, Kind};
-use rumormill::proto::{EngineConfig, EngineEvent, REDIAL_AFTER_MS, Scope};
+use rumormill::proto::{CLOCK_TOLERANCE_MS, EngineConfig, EngineEvent, Opinion, REDIAL_AFTER_MS, Scope};
 
 const MINUTE_MS: u64 = 60_000;
 
@@ -324,6 +324,114 @@ fn wrong_clocks_lose_nothing_once_corrected() {
         let limit = if off_hours == 24 { 26 * 60 * MINUTE_MS } else { 30 * MINUTE_MS };
         let done = sim.run_until(10_000, limit, |sim| sim.totals().missed == 0);
         assert!(done, "off by {off_hours} h: {:#?}", sim.totals());
+    }
+}
+
+/// What the clock of a node is off by, in hours: of each ten nodes one is ahead and one behind, each by another amount.
+fn hours_off(node: usize) -> i64 {
+    let node = i64::try_from(node).unwrap();
+    match node % 10 {
+        0 => 3 + node * 11 % 23,
+        5 => -3 - node * 11 % 67,
+        _ => 0,
+    }
+}
+
+#[test]
+fn clocks_hours_and_days_off_jumping_and_lied_about_lose_nothing_and_remove_nothing_early() {
+    let nodes = 40;
+    let config = SimConfig {
+        seed: seed_from_env(19),
+        records: true,
+        housekeeping: Some(10 * MINUTE_MS),
+        ..SimConfig::default()
+    };
+    let mut sim = settled(config, nodes, exact);
+    (0..nodes).for_each(|node| sim.join(node, 1, true));
+    let hour = u32::try_from(START_UNIX_MS / HOUR_MS).unwrap();
+    // What nobody can read, and what expires soon: if a wrong clock removed it, nothing would bring it back.
+    let soon: Vec<MsgId> = (0..10)
+        .map(|n| sim.publish_bytes(n * 3, envelope(hour + 4 + n as u32 % 3, 9, n as u64, 512).into_bytes()))
+        .collect();
+    sim.run_for(30 * MINUTE_MS);
+    assert_eq!(sim.totals().missed, 0);
+    sim.start_counting();
+
+    // Of each ten nodes two have clocks that go wrong by hours or days; the clock of another one jumps about; and one, whose
+    // clock is right, signs lies.
+    let ms = |hours: i64| hours * i64::try_from(HOUR_MS).unwrap();
+    for n in 0..60 {
+        for node in 0..nodes {
+            match node % 10 {
+                2 => sim.clock(node, ms([29, -31, 0, 5, -3][n / 2 % 5])),
+                3 => sim.lie(node, ms(if n % 2 == 0 { 40 } else { -40 })),
+                _ if n == 0 => sim.clock(node, ms(hours_off(node))),
+                _ => {}
+            }
+        }
+        sim.publish(n * 7 % nodes, 1);
+        sim.run_for(2 * MINUTE_MS);
+    }
+    let mut told = 0;
+    for node in 0..nodes {
+        let peers = sim.links(node);
+        let right = peers.iter().filter(|(_, peer)| !matches!(peer % 10, 0 | 2 | 3 | 5)).count();
+        // Most of its peers say the right time: so it is told by how much it is wrong, or that it is right.
+        if right * 2 > peers.len() && node % 10 != 2 {
+            let said = match sim.opinion(node) {
+                Opinion::Right => 0,
+                Opinion::Wrong { ahead_ms, .. } => ahead_ms,
+                Opinion::Unknown => panic!("node {node} hears nothing"),
+            };
+            let off = hours_off(node);
+            assert!(said.abs_diff(ms(off)) <= CLOCK_TOLERANCE_MS, "node {node}: {off} h off, told {said} ms");
+            told += usize::from(off != 0);
+        }
+        assert!(soon.iter().all(|id| sim.on_window(node, id)), "node {node} has removed what is still to be had");
+    }
+    assert!(told >= 4, "{told} of eight");
+    let totals = sim.totals();
+    assert_eq!((totals.pruned, totals.pruned_early), (0, 0));
+
+    // Set right, everything comes to everyone: what was stamped ahead once its time has come. Then what has expired goes.
+    for node in 0..nodes {
+        sim.clock(node, 0);
+        sim.lie(node, 0);
+    }
+    assert!(sim.run_until(10 * MINUTE_MS, 40 * HOUR_MS, |sim| sim.missed() == 0), "{:#?}", sim.totals());
+    sim.run_for(HOUR_MS);
+    let totals = sim.totals();
+    assert_eq!((totals.pruned, totals.pruned_early), ((nodes * soon.len()) as u64, 0));
+    assert!((0..nodes).all(|node| sim.opinion(node) == Opinion::Right));
+}
+
+#[test]
+fn a_wrong_clock_is_confirmed_by_no_fewer_than_half_of_the_peers() {
+    // Node 0 is ahead by a day and has `liars` peers who say that it is right, and three honest ones.
+    for liars in 0..=3 {
+        let config = SimConfig {
+            seed: seed_from_env(20),
+            records: true,
+            housekeeping: Some(10 * MINUTE_MS),
+            ..SimConfig::default()
+        };
+        let mut sim: Sim<ExactDedup> = Sim::new(config, exact);
+        for node in 0..4 + liars {
+            sim.add(if node == 0 { vec![] } else { vec![Sim::<ExactDedup>::addr_of(0)] });
+        }
+        (0..4 + liars).for_each(|node| sim.start(node));
+        sim.run_for(3_000);
+        let hour = u32::try_from(START_UNIX_MS / HOUR_MS).unwrap();
+        let id = sim.publish_bytes(1, envelope(hour + 5, 9, 1, 512).into_bytes());
+        sim.run_for(3_000);
+        let day = i64::try_from(24 * HOUR_MS).unwrap();
+        sim.clock(0, day);
+        (4..4 + liars).for_each(|node| sim.lie(node, day));
+        sim.run_for(HOUR_MS);
+        let kept = sim.on_window(0, &id);
+        assert_eq!(kept, liars < 3, "{liars} liars, three honest peers: {:?}", sim.opinion(0));
+        assert!((1..4 + liars).all(|node| sim.on_window(node, &id)), "nobody else removes it");
+        assert_eq!(sim.totals().pruned_early, u64::from(!kept));
     }
 }
 

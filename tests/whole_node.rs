@@ -533,6 +533,49 @@ async fn an_archive_keeps_what_the_window_let_go_and_a_member_loads_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_archive_is_loaded_by_parts_the_newest_first() {
+    let world = World::new();
+    let mut alice = world.node("alice").chat("study", 1).extra(CLOSED).start().await;
+    let rita = world.node("rita").peers(&["alice"]).extra(CLOSED).start().await;
+    let mut said = Vec::new();
+    for n in 0..60 {
+        said.push(n.to_string());
+        alice.say("study", &n.to_string()).await;
+        pass(HOUR).await;
+    }
+    pass(9 * DAY).await;
+    assert!(alice.store.window_ids().is_empty());
+    rita.stop().await;
+    let mut bob = world.node("bob").peers(&["alice"]).chat("study", 1).extra(CLOSED).start().await;
+    bob.expect_peers(1).await;
+    alice.expect_peers(1).await;
+    let mut here = 0;
+    // On both sides of what there is: one less, all of it, and more than is left.
+    for (limit, new, more) in
+        [(1, 1, true), (24, 24, true), (34, 34, true), (1, 1, true), (1, 0, false), (1_000, 0, false)]
+    {
+        let report = bob.load_some("study", limit).await;
+        assert_eq!((report.answered, report.new, report.more), (1, new, more), "limit {limit}: {report:?}");
+        here += usize::try_from(new).unwrap();
+        assert_eq!(bob.texts("study").await, said[60 - here..], "limit {limit}");
+    }
+
+    // What comes with the window comes in any case.
+    for n in 60..65 {
+        said.push(n.to_string());
+        alice.say("study", &n.to_string()).await;
+    }
+    let mut carol = world.node("carol").peers(&["alice"]).chat("study", 1).extra(CLOSED).start().await;
+    carol.expect_peers(1).await;
+    let report = carol.load_some("study", 2).await;
+    assert!(report.more, "{report:?}");
+    assert_eq!(carol.texts("study").await, said[58..]);
+    let report = carol.load("study").await;
+    assert_eq!((report.new, report.more), (58, false), "without a limit the rest comes");
+    assert_eq!(carol.texts("study").await, said);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_ephemeral_room_forgets_and_cries_no_gap_over_it() {
     let world = World::new();
     let chat = format!(

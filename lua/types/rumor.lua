@@ -95,6 +95,7 @@ function Chat:members() end
 ---@field failed number peers that refused or fell silent
 ---@field new number messages that are new here
 ---@field missing number messages that are known to be missing still
+---@field more boolean whether the limit was reached: archives may have more, which another call goes on with
 ---@field oldest? number when the oldest message here was said: seconds since the Unix epoch
 
 ---What a `gap` handler gets.

@@ -170,6 +170,8 @@ pub struct LoadReport {
     pub new: u64,
     /// Messages that are known to be missing still.
     pub missing: u64,
+    /// Whether the limit was reached: archives may have more, which another call goes on with.
+    pub more: bool,
     /// When the oldest message that is here was said, in milliseconds since the Unix epoch.
     pub oldest: Option<Millis>,
 }
@@ -231,6 +233,16 @@ pub trait NodeApi: Send + Sync {
 
     /// Asks the linked peers for what of a chat's history is missing here. Returns when all have answered or failed.
     fn load_history<'a>(&'a self, chat: &'a str) -> BoxFuture<'a, Result<LoadReport, NodeError>>;
+
+    /// As [`load_history`](Self::load_history), but of at most `limit` (from 1 on) messages out of other members' archives, the
+    /// newest first to within an hour; of a long message each part counts. What comes with the window isn't bounded: that is
+    /// compared as a whole, with anyone, and to end it after so many messages of a chat would show what this node reads.
+    ///
+    /// By default all are loaded, for fakes that have no archives.
+    fn load_newest<'a>(&'a self, chat: &'a str, limit: u64) -> BoxFuture<'a, Result<LoadReport, NodeError>> {
+        let _ = limit;
+        self.load_history(chat)
+    }
 
     /// Everything that happens from now on. A reader that falls too far behind gets `Lagged`.
     fn subscribe(&self) -> broadcast::Receiver<Event>;

@@ -60,7 +60,7 @@ fn millis(duration: std::time::Duration) -> u64 {
 }
 
 /// Where random bytes come from: fills the slice.
-pub(super) type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
+pub(crate) type Entropy = Box<dyn FnMut(&mut [u8]) + Send>;
 
 /// The system's random bytes.
 ///

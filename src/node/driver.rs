@@ -56,7 +56,7 @@ const STOP_FLUSH_MAX_MS: u64 = 1_500;
 /// What the handle asks of the driver.
 pub(super) enum Request {
     /// Load a chat's history.
-    Load { room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport> },
+    Load { room: usize, chat: Arc<str>, limit: Option<u64>, reply: oneshot::Sender<LoadReport> },
     /// Stop.
     Stop,
 }
@@ -65,6 +65,10 @@ pub(super) enum Request {
 struct Load {
     chat: Arc<str>,
     room: usize,
+    /// How many envelopes may be taken out of archives.
+    limit: Option<u64>,
+    /// The archive that is asked for when the window has been compared.
+    then: Option<rumormill_api::RoomTag>,
     /// The syncs that haven't ended.
     open: usize,
     report: LoadReport,
@@ -172,7 +176,7 @@ impl Driver {
                         self.reply(reply);
                     }
                 }
-                Wake::Request(Request::Load { room, chat, reply }) => self.load(room, chat, reply).await,
+                Wake::Request(Request::Load { room, chat, limit, reply }) => self.load(room, chat, limit, reply).await,
                 Wake::Request(Request::Stop) => break,
                 Wake::Timers => {
                     armed = None;
@@ -387,22 +391,24 @@ impl Driver {
                 }
             }
             EngineEvent::SyncProgress { token, received, wanted } => self.progress(token, received, wanted),
-            EngineEvent::SyncEnded { token, answered, failed, missing, .. } => {
+            EngineEvent::SyncEnded { token, answered, failed, received, missing } => {
                 // The vault's answer is waited for; the links aren't to.
                 self.flush();
                 self.hand_over().await;
-                self.sync_ended(token, answered, failed, missing).await;
+                self.sync_ended(token, answered, failed, received, missing).await;
             }
         }
     }
 
-    async fn load(&mut self, room: usize, chat: Arc<str>, reply: oneshot::Sender<LoadReport>) {
+    async fn load(&mut self, room: usize, chat: Arc<str>, limit: Option<u64>, reply: oneshot::Sender<LoadReport>) {
         let new_before = self.standing(room).await.new;
         let load_id = self.state.next_token;
         self.state.next_token += 1;
         let load = Load {
             chat,
             room,
+            limit,
+            then: None,
             open: 0,
             report: LoadReport::default(),
             new_before,
@@ -423,7 +429,11 @@ impl Driver {
             return;
         }
         let mut scopes = vec![Scope::Window(ExpiryRange::ALL)];
-        scopes.extend(self.archives[room].map(Scope::Archive));
+        // Where only some of the archive is wanted, it shouldn't be what comes with the window anyway.
+        match load.limit {
+            Some(_) => load.then = self.archives[room],
+            None => scopes.extend(self.archives[room].map(Scope::Archive)),
+        }
         load.open = scopes.len();
         for scope in scopes {
             let token = self.state.next_token;
@@ -447,7 +457,7 @@ impl Driver {
         self.shared.emit(Event::Loading { chat: Arc::clone(&load.chat), received, wanted });
     }
 
-    async fn sync_ended(&mut self, token: u64, answered: u32, failed: u32, missing: u64) {
+    async fn sync_ended(&mut self, token: u64, answered: u32, failed: u32, received: u64, missing: u64) {
         let Some(id) = self.state.tokens.remove(&token) else { return };
         let Some(load) = self.state.loads.get_mut(&id) else { return };
         // Both syncs speak with the same peers: a peer counts once.
@@ -458,6 +468,16 @@ impl Driver {
         if load.open > 0 {
             return;
         }
+        if let Some((room, limit)) = load.then.take().zip(load.limit) {
+            load.open = 1;
+            let token = self.state.next_token;
+            self.state.next_token += 1;
+            self.state.tokens.insert(token, id);
+            return self.feed(Input::SyncNewest { token, room, limit });
+        }
+        // With a limit the archive is the last that ends, where there is one.
+        let archive = self.archives[load.room].is_some();
+        load.report.more = archive && load.limit.is_some_and(|limit| received >= limit);
         let Some(mut load) = self.state.loads.remove(&id) else { return };
         let standing = self.standing(load.room).await;
         load.report.new = standing.new.saturating_sub(load.new_before);

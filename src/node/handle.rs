@@ -39,6 +39,15 @@ impl Node {
         self.vault.send(command(reply)).await.map_err(|_| NodeError::Stopping)?;
         answer.await.map_err(|_| NodeError::Stopping)?
     }
+
+    async fn load(&self, chat: &str, limit: Option<u64>) -> Result<LoadReport, NodeError> {
+        let names: Vec<Arc<str>> = self.shared.chats().into_iter().map(|chat| chat.name).collect();
+        let room = names.iter().position(|name| **name == *chat).ok_or_else(|| no_such_chat(chat, &names))?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Load { room, chat: Arc::clone(&names[room]), limit, reply };
+        self.driver.send(request).await.map_err(|_| NodeError::Stopping)?;
+        answer.await.map_err(|_| NodeError::Stopping)
+    }
 }
 
 impl NodeApi for Node {
@@ -63,14 +72,11 @@ impl NodeApi for Node {
     }
 
     fn load_history<'a>(&'a self, chat: &'a str) -> BoxFuture<'a, Result<LoadReport, NodeError>> {
-        Box::pin(async move {
-            let names: Vec<Arc<str>> = self.shared.chats().into_iter().map(|chat| chat.name).collect();
-            let room = names.iter().position(|name| **name == *chat).ok_or_else(|| no_such_chat(chat, &names))?;
-            let (reply, answer) = oneshot::channel();
-            let request = Request::Load { room, chat: Arc::clone(&names[room]), reply };
-            self.driver.send(request).await.map_err(|_| NodeError::Stopping)?;
-            answer.await.map_err(|_| NodeError::Stopping)
-        })
+        Box::pin(self.load(chat, None))
+    }
+
+    fn load_newest<'a>(&'a self, chat: &'a str, limit: u64) -> BoxFuture<'a, Result<LoadReport, NodeError>> {
+        Box::pin(self.load(chat, Some(limit)))
     }
 
     fn subscribe(&self) -> broadcast::Receiver<Event> {

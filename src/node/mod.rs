@@ -31,6 +31,7 @@ pub use api::{
     ChatInfo, Event, Handle, HistoryQuery, LoadReport, Me, Message, NodeApi, NodeError, NoticeLevel, PeerInfo, Person,
     SendOptions,
 };
+pub(crate) use clock::Entropy;
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub(crate) use driver::LINK_EVENTS_MAX;
 pub use ext::{

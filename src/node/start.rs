@@ -11,7 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::announce::{Announcer, decode_addresses};
 use super::api::{ChatInfo, Event, Me, NoticeLevel};
-use super::clock::{Clock, system_entropy};
+use super::clock::{Clock, Entropy, system_entropy};
 use super::driver::{Driver, DriverState};
 use super::ext::Hooks;
 use super::handle::Node;
@@ -86,6 +86,8 @@ pub(crate) struct Parts {
     pub(crate) retention: Retention,
     pub(crate) hooks: Arc<dyn Hooks>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The system's, unless given.
+    pub(crate) entropy: Option<Entropy>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) inline: bool,
     /// Kept until the node has stopped: the profile's lock.
@@ -103,7 +105,7 @@ impl Parts {
         }
 
         let mut seed = [0; 32];
-        let mut entropy = system_entropy();
+        let mut entropy = self.entropy.unwrap_or_else(system_entropy);
         entropy(&mut seed);
         let now = self.clock.now();
         let config = EngineConfig {

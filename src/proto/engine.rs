@@ -67,7 +67,10 @@ impl<D: Dedup> Engine<D> {
             }
             Input::Found(session, finding) => self.recon.finding(&mut self.core, session, finding),
             Input::Fetched(session, envelopes) => self.recon.fetched(&mut self.core, session, envelopes),
-            Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link),
+            Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link, None),
+            Input::SyncNewest { token, room, limit } => {
+                self.recon.sync(&mut self.core, token, super::Scope::Archive(room), None, Some(limit.max(1)));
+            }
             Input::Rooms(rooms) => self.recon.set_rooms(rooms),
             Input::OwnRecord(record) => self.peers.set_own(&mut self.core, record.as_ref()),
         }

@@ -135,6 +135,16 @@ pub enum Input {
         /// With whom.
         link: Option<LinkId>,
     },
+    /// As [`Self::Sync`], of a room's archive and with every link, until so many envelopes have come: the newest first, to
+    /// within an hour. Links whose turn doesn't come aren't asked, and count neither as answered nor as failed.
+    SyncNewest {
+        /// The driver's name for it.
+        token: u64,
+        /// Whose archive.
+        room: RoomTag,
+        /// How many envelopes at most; at least one.
+        limit: u64,
+    },
     /// The rooms whose archives this node has, replacing earlier ones.
     Rooms(Vec<RoomProof>),
     /// This node's own signed peer record (see [`peers`](self)), to announce; `None` while it has no address.

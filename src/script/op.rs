@@ -28,8 +28,12 @@ pub(super) async fn run(op: Op, node: &Handle, shared: &Arc<Shared>) -> Result<O
         Op::History { chat, query } => {
             node.history(&chat, query).await.map(OpResult::Messages).map_err(|error| error.to_string())
         }
-        Op::LoadHistory { chat } => {
-            node.load_history(&chat).await.map(OpResult::Report).map_err(|error| error.to_string())
+        Op::LoadHistory { chat, limit } => {
+            let loaded = match limit {
+                Some(limit) => node.load_newest(&chat, limit).await,
+                None => node.load_history(&chat).await,
+            };
+            loaded.map(OpResult::Report).map_err(|error| error.to_string())
         }
         Op::Members { chat } => members(node, &chat).await.map(OpResult::Members).map_err(|error| error.to_string()),
         Op::Fetch(request) => {

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng as _, SeedableRng as _};
 use rumormill::Builder;
 use rumormill::api::{
     Appended, ArchiveRecord, Cursor, Entry, Error, ErrorKind, ExpiryHour, ExpiryRange, History, HistoryConfig, Holding,
@@ -20,6 +22,7 @@ use rumormill::node::{
     VirtualClock,
 };
 use rumormill::proto::Now;
+use rumormill::proto::sim::AlwaysMaybe;
 use rumormill::state::Profile;
 use rumormill_transport_memory::Hub;
 use tempfile::TempDir;
@@ -34,6 +37,9 @@ pub(crate) const START_MS: u64 = 1_800_000_000_000;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2 * 3_600);
 
 const STORE: &str = "testing";
+
+/// The name of a filter that can rule nothing out: the store decides about every id.
+pub(crate) const DOUBTING: &str = "doubting";
 
 /// A store in memory that outlives its node, and fails when told to.
 #[derive(Clone)]
@@ -213,6 +219,14 @@ impl World {
         *Profile::open(&self.folder.path().join(name)).unwrap().storage_key
     }
 
+    /// Gives a node to be the keys that its namesake has in another world. Neither runs.
+    pub(crate) fn same_keys(&self, other: &World, name: &str) {
+        drop(Profile::open(&other.folder.path().join(name)).unwrap());
+        drop(Profile::open(&self.folder.path().join(name)).unwrap());
+        let keys = |world: &World| world.folder.path().join(name).join("keys");
+        std::fs::copy(keys(other), keys(self)).unwrap();
+    }
+
     /// A node to be: it listens at its name.
     pub(crate) fn node(&self, name: &'static str) -> Plan<'_> {
         Plan {
@@ -223,6 +237,7 @@ impl World {
             chats: String::new(),
             extra: String::new(),
             ahead_ms: 0,
+            entropy: None,
             hooks: Arc::new(NoHooks),
             store: Store::new(),
         }
@@ -238,6 +253,7 @@ pub(crate) struct Plan<'a> {
     chats: String,
     extra: String,
     ahead_ms: i64,
+    entropy: Option<u64>,
     hooks: Arc<dyn Hooks>,
     store: Store,
 }
@@ -277,6 +293,12 @@ impl Plan<'_> {
         self
     }
 
+    /// Its randomness is the same in every run with this seed.
+    pub(crate) fn entropy(mut self, seed: u64) -> Self {
+        self.entropy = Some(seed);
+        self
+    }
+
     pub(crate) fn hooks(mut self, hooks: Arc<dyn Hooks>) -> Self {
         self.hooks = hooks;
         self
@@ -311,14 +333,19 @@ impl Plan<'_> {
         let clock = VirtualClock::starting_at(self.world.now_ms());
         let ahead_ms = Arc::new(AtomicI64::new(self.ahead_ms));
         let (hub, store) = (self.world.hub.clone(), self.store.clone());
-        let builder = Builder::new(config, profile)
+        let mut builder = Builder::new(config, profile)
             .register(|registry| {
                 rumormill_transport_memory::register_with(registry, hub);
                 store.register(registry);
+                registry.add_dedup(DOUBTING, |_| Ok(Box::new(AlwaysMaybe)));
             })
             .clock(Arc::new(Jumping { clock, ahead_ms: Arc::clone(&ahead_ms) }))
             .hooks(Arc::clone(&self.hooks))
             .store_inline();
+        if let Some(seed) = self.entropy {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            builder = builder.entropy(move |out| rng.fill_bytes(out));
+        }
         let events = builder.subscribe();
         let node = builder.start().await.unwrap();
         let handle = Handle::new(Arc::clone(&node) as Arc<dyn NodeApi>, self.hooks);
@@ -463,6 +490,10 @@ impl TestNode {
 
     pub(crate) async fn load(&self, chat: &str) -> LoadReport {
         self.node.load_history(chat).await.unwrap()
+    }
+
+    pub(crate) async fn load_some(&self, chat: &str, limit: u64) -> LoadReport {
+        self.node.load_newest(chat, limit).await.unwrap()
     }
 
     pub(crate) fn counted(&self, name: &str) -> u64 {

@@ -66,6 +66,10 @@ impl NodeApi for FakeNode {
         Box::pin(async { Ok(self.report.lock().unwrap().clone()) })
     }
 
+    fn load_newest<'a>(&'a self, _: &'a str, limit: u64) -> BoxFuture<'a, Result<LoadReport, NodeError>> {
+        Box::pin(async move { Ok(LoadReport { new: limit, more: true, ..self.report.lock().unwrap().clone() }) })
+    }
+
     fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
     }

@@ -359,8 +359,9 @@ pub trait History: Send {
         Ok(ids)
     }
 
-    /// At most `limit` of the (expiry, id) pairs of unexpired tombstones between the two, both included, ascending. By
-    /// default none: then what was evicted here is offered by peers again and again.
+    /// At most `limit` of the (expiry, id) pairs of unexpired tombstones between the two, both included, ascending: the first
+    /// ones. By default none, with which a backend doesn't pass the conformance suite: what was evicted would be offered by
+    /// peers again and again.
     ///
     /// # Errors
     ///

@@ -260,9 +260,10 @@ impl Vault {
             Command::Ask(id) => {
                 let known = batch.ids.contains(&id)
                     || self.progress.retry_ids.contains(&id)
-                    // A store that can't say is taken to know: a replay isn't flooded again, and should the id be new
-                    // after all, reconciliation brings it.
-                    || self.history.holds(&id).map_or(true, |holding| holding.any());
+                    // What stands in an archive alone, as after an import, is new to the window: a stranger relays it, and so
+                    // does a member. A store that can't say is taken to know: a replay isn't flooded again, and should the
+                    // id be new after all, reconciliation brings it.
+                    || self.history.holds(&id).map_or(true, |holding| holding.window || holding.tombstone);
                 self.reply(Reply::Known(id, known));
             }
             Command::Look(session, look) => {

@@ -66,12 +66,21 @@ struct Job {
 struct Sync {
     token: u64,
     scope: Scope,
+    /// How many envelopes it may bring.
+    limit: Option<u64>,
     remaining: VecDeque<LinkId>,
     answered: u32,
     failed: u32,
     received: u64,
     wanted: u64,
     missing: u64,
+}
+
+impl Sync {
+    /// Whether it has brought all that it may.
+    fn full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.received >= limit)
+    }
 }
 
 /// The state of anti-entropy.
@@ -87,6 +96,9 @@ pub(in super::super) struct Recon {
     fruitless_until: BTreeMap<LinkId, Millis>,
     /// With whom comparing led to nothing since the last time that it was due: another peer is asked at once.
     in_vain: BTreeSet<LinkId>,
+    /// Who was compared with since everyone else was: the others come first. A peer that keeps things to itself and says that
+    /// both hold the same can't be told from one that does; so that it costs one turn, and not every second one.
+    had_turn: BTreeSet<LinkId>,
     next_session: u64,
     next_number: u32,
     next_sync: u64,
@@ -128,7 +140,8 @@ impl Recon {
         self.with_anyone(core, start);
     }
 
-    /// Compares with a peer chosen at random, with none again with which that has just led to nothing.
+    /// Compares with a peer chosen at random: with none again with which that has just led to nothing, nor with one that has had
+    /// its turn while another hasn't.
     fn with_anyone(&mut self, core: &mut Core, start: Start) {
         let now = core.now.mono;
         self.fruitless_until.retain(|_, until| *until > now);
@@ -138,8 +151,16 @@ impl Recon {
             .map(|(id, _)| id)
             .partition(|link| !self.in_vain.is_empty() && self.fruitless_until.contains_key(link));
         let links = if links.is_empty() { left_alone } else { links };
+        let waiting: Vec<_> = links.iter().copied().filter(|link| !self.had_turn.contains(link)).collect();
+        let links = if waiting.is_empty() {
+            self.had_turn.retain(|link| !links.contains(link));
+            links
+        } else {
+            waiting
+        };
         if !links.is_empty() {
             let link = links[core.below(links.len())];
+            self.had_turn.insert(link);
             self.enqueue_window(core, link, start);
         }
     }
@@ -170,14 +191,21 @@ impl Recon {
     }
 
     /// The driver wants a reconciliation.
-    pub(in super::super) fn sync(&mut self, core: &mut Core, token: u64, scope: Scope, link: Option<LinkId>) {
+    pub(in super::super) fn sync(
+        &mut self,
+        core: &mut Core,
+        token: u64,
+        scope: Scope,
+        link: Option<LinkId>,
+        limit: Option<u64>,
+    ) {
         let remaining = match link {
             Some(link) => VecDeque::from([link]),
             None => core.ready_links().map(|(id, _)| id).collect(),
         };
         let key = self.next_sync;
         self.next_sync += 1;
-        let sync = Sync { token, scope, remaining, answered: 0, failed: 0, received: 0, wanted: 0, missing: 0 };
+        let sync = Sync { token, scope, limit, remaining, answered: 0, failed: 0, received: 0, wanted: 0, missing: 0 };
         self.syncs.insert(key, sync);
         self.next_of_sync(core, key);
     }
@@ -185,6 +213,9 @@ impl Recon {
     /// Goes on with the next link of a synchronisation, or ends it.
     fn next_of_sync(&mut self, core: &mut Core, key: u64) {
         let Some(sync) = self.syncs.get_mut(&key) else { return };
+        if sync.full() {
+            sync.remaining.clear();
+        }
         while let Some(link) = sync.remaining.pop_front() {
             if core.ready(link).is_none_or(|link| !compares(link)) {
                 sync.failed += 1;
@@ -296,6 +327,8 @@ impl Recon {
         let mut session = Session::new(job.link, Role::Initiator, number, subject, salt, proofs, core.now.mono);
         session.shows = shows;
         session.sync = job.sync;
+        let sync = job.sync.and_then(|key| self.syncs.get(&key));
+        session.limit = sync.and_then(|sync| Some(sync.limit?.saturating_sub(sync.received)));
         self.begin(core, session);
     }
 
@@ -414,7 +447,7 @@ impl Recon {
             sync.received += session.received;
             sync.wanted += session.wanted.max(session.received);
             sync.missing += session.missing;
-            if answered && session.received >= ITEMS_MAX {
+            if answered && session.received >= ITEMS_MAX && !sync.full() {
                 sync.remaining.push_front(session.link);
             } else if answered {
                 sync.answered += 1;
@@ -458,6 +491,7 @@ impl Recon {
         self.caught_up_at.remove(&link);
         self.fruitless_until.remove(&link);
         self.in_vain.remove(&link);
+        self.had_turn.remove(&link);
         let (waiting, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|job| job.link == link);
         self.queue = queue.into();
         let sessions: Vec<_> =

@@ -12,7 +12,7 @@ use super::super::wire::{
 };
 use super::super::{Output, SessionId};
 use super::driver::{Recon, say};
-use super::session::{Exchange, FRUITLESS_MAX, ITEMS_MAX, PAGE_BYTES, PAGES_AHEAD, ROUNDS_MAX, Session, Stage};
+use super::session::{Exchange, FRUITLESS_MAX, PAGE_BYTES, PAGES_AHEAD, ROUNDS_MAX, Session, Stage};
 use super::tree::{Finding, Look, Page, Place, Question, Step};
 
 /// Envelopes that the store is asked for by id at a time: at most half a mebibyte.
@@ -218,7 +218,7 @@ impl Recon {
     /// The initiator's next step.
     fn advance(&mut self, core: &mut Core, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        if session.received >= ITEMS_MAX || session.fruitless >= FRUITLESS_MAX {
+        if session.full() || session.fruitless >= FRUITLESS_MAX {
             session.asks.clear();
             session.splits.clear();
             session.entries.clear();
@@ -335,6 +335,7 @@ impl Recon {
             say(core, session, ReconBody::Given);
             return self.advance(core, id);
         }
+        let may_take = may_take && !session.full();
         let exchange = &mut session.exchange;
         exchange.positions.sort_unstable();
         // What lies outside of this end's own hours it wouldn't take: the two's clocks differ.
@@ -343,7 +344,7 @@ impl Recon {
             let (first, last) = entry.node.range();
             std::iter::repeat_n(first.0 <= range.to && range.from <= last.0, entry.held.len())
         });
-        let wanted: Vec<u16> = match may_take && session.received < ITEMS_MAX {
+        let wanted: Vec<u16> = match may_take {
             true => (0..=u16::MAX)
                 .zip(within)
                 .filter(|(position, within)| *within && exchange.positions.binary_search(position).is_err())
@@ -445,6 +446,14 @@ impl Recon {
             Taken::New => session.received += 1,
             Taken::Waits => session.waiting += 1,
             Taken::Known => {}
+        }
+        if session.limit.is_some() && session.full() {
+            // What is on its way still is passed over.
+            self.progress(core, id);
+            if let Some(session) = self.sessions.get(&id) {
+                say(core, session, ReconBody::Done);
+            }
+            self.end(core, id, true);
         }
     }
 

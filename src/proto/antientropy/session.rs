@@ -63,6 +63,8 @@ pub(super) struct Session {
     pub(super) takes_only: bool,
     /// The user's synchronisation that it belongs to.
     pub(super) sync: Option<u64>,
+    /// How many envelopes it may bring before it ends: then the newest come first.
+    pub(super) limit: Option<u64>,
     pub(super) stage: Stage,
     /// A responder keeps the initiator's root until its own is there.
     pub(super) root: Root,
@@ -157,6 +159,7 @@ impl Session {
             shows: true,
             takes_only: false,
             sync: None,
+            limit: None,
             stage: Stage::Rooting,
             root: Root::default(),
             proven: false,
@@ -180,6 +183,11 @@ impl Session {
 
     pub(super) const fn is_archive(&self) -> bool {
         matches!(self.subject.shelf, Shelf::Archive(_))
+    }
+
+    /// Whether it has brought all that it may.
+    pub(super) fn full(&self) -> bool {
+        self.received >= ITEMS_MAX || self.limit.is_some_and(|limit| self.received >= limit)
     }
 
     /// Whether this end takes envelopes now.
@@ -225,10 +233,14 @@ impl Session {
     /// Takes as many of the entries that wait as fit a message.
     pub(super) fn next_exchange(&mut self, max_bytes: usize) -> Vec<TreeEntry> {
         let (mut taken, mut ids, mut bytes) = (Vec::new(), Vec::new(), 0);
+        if self.limit.is_some() {
+            // Within an exchange the oldest come first: so that what is cut off is older than what came, one at a time.
+            self.entries.make_contiguous().sort_unstable_by_key(|(entry, _)| entry.node.range());
+        }
         // The newest first: evictions take the oldest, so that there the two may differ in what neither can mend.
         while let Some((entry, _)) = self.entries.back() {
             bytes += entry.encoded_max_bytes();
-            if bytes > max_bytes && !taken.is_empty() {
+            if (bytes > max_bytes || self.limit.is_some()) && !taken.is_empty() {
                 break;
             }
             taken.extend(self.entries.pop_back());

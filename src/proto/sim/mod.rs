@@ -36,7 +36,8 @@ use self::coverage::Published;
 use self::queue::Queue;
 use self::shelf::{Bits, Envelopes, Shelf};
 use super::{
-    Counters, Engine, EngineConfig, EngineEvent, Input, Now, Output, PeerRecord, RoomProof, Scope, Timer, Tree,
+    Counters, Engine, EngineConfig, EngineEvent, Input, Now, Opinion, Output, PeerRecord, RoomProof, Scope, Skew,
+    Timer, Tree,
 };
 
 /// The virtual start, in milliseconds since the Unix epoch: the beginning of an hour.
@@ -61,6 +62,9 @@ pub struct SimConfig {
     pub engine: EngineConfig,
     /// Whether nodes have signed records of their addresses.
     pub records: bool,
+    /// How often a node signs its record anew and removes from its window what has expired by its own clock, if its peers confirm
+    /// that, in milliseconds; `None`: never, and nothing is removed.
+    pub housekeeping: Option<Millis>,
     /// Whether [`Sim::events`] and [`Sim::dials`] are kept.
     pub logs: bool,
 }
@@ -76,6 +80,7 @@ impl Default for SimConfig {
             durable_after: 5,
             engine: EngineConfig { share_input: true, ..EngineConfig::default() },
             records: false,
+            housekeeping: None,
             logs: true,
         }
     }
@@ -101,6 +106,10 @@ struct Node<D: Dedup> {
     behaviour: Behaviour,
     /// What its wall clock is off by, in milliseconds.
     clock_off: i64,
+    /// What its signed records are off by beyond that, in milliseconds.
+    lie: i64,
+    /// What its peers say of the time.
+    skew: Skew,
     /// Counts its starts: what was scheduled for an earlier life is dropped.
     life: u32,
     /// When its present life began.
@@ -145,6 +154,7 @@ enum Event {
     Heal,
     /// A node that crashed in this life comes back.
     Start(usize, u32),
+    Housekeeping(usize, u32),
 }
 
 /// A dial that has reached someone.
@@ -242,6 +252,8 @@ impl<D: Dedup> Sim<D> {
             static_peers,
             behaviour: Behaviour::Honest,
             clock_off: 0,
+            lie: 0,
+            skew: Skew::default(),
             life: 0,
             since: 0,
             links: Vec::new(),
@@ -305,12 +317,24 @@ impl<D: Dedup> Sim<D> {
         for envelope in node.window.has.iter() {
             engine.note_seen(&self.envelopes.get(envelope).id, now);
         }
-        let record =
-            self.config.records.then(|| PeerRecord::sign(&node.key, node.addr.clone(), now.unix / 1_000).encode());
         node.engine = Some(engine);
         node.since = self.now;
+        node.skew = Skew::default();
+        let record = self.config.records.then(|| self.record_of(number));
         self.input(number, Input::OwnRecord(record));
         self.tell_rooms(number);
+        if let Some(every) = self.config.housekeeping {
+            // Not all in the same moment.
+            let first = self.now + 1 + self.rng.next_u64() % every.max(1);
+            self.schedule(first, Event::Housekeeping(number, self.nodes[number].life));
+        }
+    }
+
+    /// A node's record of its address, as it signs it now.
+    fn record_of(&self, number: usize) -> Bytes {
+        let node = &self.nodes[number];
+        let unix = self.now_of(number).unix.saturating_add_signed(node.lie);
+        PeerRecord::sign(&node.key, node.addr.clone(), unix / 1_000).encode()
     }
 
     /// Ends a node at once. Its links go down; what its store hadn't made durable is lost.
@@ -339,6 +363,23 @@ impl<D: Dedup> Sim<D> {
     /// Sets what a node's wall clock is off by, in milliseconds.
     pub fn clock(&mut self, number: usize, off: i64) {
         self.nodes[number].clock_off = off;
+    }
+
+    /// Has a node sign its records with a time that is off by so much beyond its own clock, in milliseconds, from the next one on.
+    pub fn lie(&mut self, number: usize, off: i64) {
+        self.nodes[number].lie = off;
+    }
+
+    /// What a node's peers say of its clock.
+    #[must_use]
+    pub fn opinion(&self, number: usize) -> Opinion {
+        self.nodes[number].skew.opinion(self.now_of(number))
+    }
+
+    /// Whether a node has an envelope on its window.
+    #[must_use]
+    pub fn on_window(&self, number: usize, id: &MsgId) -> bool {
+        self.envelopes.number(id).is_some_and(|envelope| self.nodes[number].window.has.contains(envelope))
     }
 
     /// Makes a node a member of a room, with or without serving its archive.

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use rand_core::Rng;
-use rumormill_api::{Dedup, LinkId, Millis, MsgId, PeerAddr, Shelf};
+use rumormill_api::{Dedup, ExpiryHour, LinkId, Millis, MsgId, PeerAddr, Shelf};
 
 use super::faults::messages;
 use super::shelf::Reading;
-use super::{End, Event, Handshake, Sim};
-use crate::proto::{Accepted, Finding, Input, Look, Output, Tree};
+use super::{End, Event, Handshake, START_UNIX_MS, Sim};
+use crate::proto::wire::HOUR_MS;
+use crate::proto::{Accepted, EngineEvent, Finding, Input, Look, Opinion, Output, Tree};
 
 /// How long a store takes to answer, in milliseconds.
 const STORE_MS: Millis = 1;
@@ -61,6 +62,7 @@ impl<D: Dedup> Sim<D> {
             }
             Event::Down(number, link) if self.nodes[number].end(link).is_some() => {
                 self.nodes[number].links.retain(|(id, _)| *id != link);
+                self.nodes[number].skew.forget(link);
                 self.input(number, Input::LinkDown(link));
             }
             Event::Up(handshake) => self.up(*handshake),
@@ -70,7 +72,33 @@ impl<D: Dedup> Sim<D> {
             Event::Start(number, life) if self.nodes[number].life == life && self.nodes[number].engine.is_none() => {
                 self.start(number);
             }
+            Event::Housekeeping(number, life) if self.alive(number, life) => self.keep_house(number),
             _ => {}
+        }
+    }
+
+    /// What a node does from time to time: its record anew, and what has expired removed, as the node's driver does it.
+    fn keep_house(&mut self, number: usize) {
+        if self.config.records {
+            let record = self.record_of(number);
+            self.input(number, Input::OwnRecord(Some(record)));
+        }
+        let own = self.now_of(number);
+        if self.nodes[number].skew.opinion(own) == Opinion::Right {
+            let hour = |unix: Millis| ExpiryHour::try_from(unix / HOUR_MS).unwrap_or(ExpiryHour::MAX);
+            let (before, really) = (hour(own.unix), hour(START_UNIX_MS + self.now));
+            let node = &mut self.nodes[number];
+            let gone: Vec<_> =
+                node.window.has.iter().filter(|envelope| self.envelopes.get(*envelope).expiry < before).collect();
+            for envelope in gone {
+                node.window.has.remove(envelope);
+                self.totals.pruned += 1;
+                self.totals.pruned_early += u64::from(self.envelopes.get(envelope).expiry >= really);
+            }
+            node.tree.expire(before);
+        }
+        if let Some(every) = self.config.housekeeping {
+            self.schedule(self.now + every.max(1), Event::Housekeeping(number, self.nodes[number].life));
         }
     }
 
@@ -86,10 +114,6 @@ impl<D: Dedup> Sim<D> {
             _ => return,
         };
         self.input(number, input);
-    }
-
-    fn on_window(&self, number: usize, id: &MsgId) -> bool {
-        self.envelopes.number(id).is_some_and(|envelope| self.nodes[number].window.has.contains(envelope))
     }
 
     fn look(&mut self, number: usize, look: &Look) -> Finding {
@@ -192,6 +216,10 @@ impl<D: Dedup> Sim<D> {
                 self.schedule(soon, Event::Store(number, life, Box::new(asked)));
             }
             Output::SetTimer(timer, at) => self.schedule(at.max(self.now), Event::Timer(number, life, timer)),
+            Output::Event(EngineEvent::PeerClock(link, theirs)) => {
+                let now = self.now_of(number);
+                self.nodes[number].skew.hear(link, theirs, now);
+            }
             Output::Event(event) if self.config.logs => self.nodes[number].events.push(event),
             Output::Event(_) => {}
         }

@@ -103,7 +103,7 @@ impl Bits {
         new
     }
 
-    fn remove(&mut self, number: Number) {
+    pub(super) fn remove(&mut self, number: Number) {
         if let Some(word) = self.0.get_mut(number as usize / 64) {
             *word &= !(1 << (number % 64));
         }

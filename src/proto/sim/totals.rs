@@ -72,6 +72,10 @@ pub struct Totals {
     pub again: u64,
     /// Pairs of a published message and a running node that lacks it.
     pub missed: u64,
+    /// Envelopes removed from windows because they had expired by their node's clock, which its peers confirmed.
+    pub pruned: u64,
+    /// Of these, ones that hadn't really.
+    pub pruned_early: u64,
     /// Nodes that crashed, as often as they did.
     pub crashes: u64,
     /// Frames sent.

@@ -38,7 +38,10 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
     let load = define(lua, api, "chat:load_history", |_, api, args| {
         let chat = chat_name(args)?;
         api.shared.grants.need_room(&chat)?;
-        *api.pending.borrow_mut() = Some(Op::LoadHistory { chat });
+        let limit = args.fields(1)?.opt_number("limit")?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the table has its bounds")]
+        let limit = limit.map(|limit| limit as u64);
+        *api.pending.borrow_mut() = Some(Op::LoadHistory { chat, limit });
         Ok(())
     })?;
     methods.raw_set("load_history", load)?;

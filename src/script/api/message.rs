@@ -112,6 +112,7 @@ pub(in crate::script) fn report_table(lua: &Lua, report: &LoadReport) -> mlua::R
     let table = lua.create_table()?;
     table.raw_set("answered", report.answered)?;
     table.raw_set("failed", report.failed)?;
+    table.raw_set("more", report.more)?;
     #[allow(clippy::cast_precision_loss)]
     {
         table.raw_set("new", report.new as f64)?;

@@ -75,7 +75,7 @@ pub(super) enum Mode {
 pub(super) enum Op {
     Send { chat: String, text: String, reply_to: Option<MsgId> },
     History { chat: String, query: HistoryQuery },
-    LoadHistory { chat: String },
+    LoadHistory { chat: String, limit: Option<u64> },
     Members { chat: String },
     Fetch(Box<WebRequest>),
     WriteFile { name: String, text: String },

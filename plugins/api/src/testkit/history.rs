@@ -104,6 +104,7 @@ cases! { $
     an_evicted_envelope_is_not_taken_again
     an_evicted_envelope_may_enter_an_archive
     tombstones_are_listed
+    tombstones_between_two_places_are_listed
     tombstones_expire
     what_expired_leaves_no_tombstone
     eviction_leaves_the_archive_readable
@@ -125,6 +126,7 @@ cases! { $
     reopened_the_bytes_are_the_same
     reopened_pages_are_in_order
     reopened_tombstones_still_refuse
+    reopened_tombstones_are_listed_in_order
     reopened_what_was_pruned_stays_away
     reopened_what_was_forgotten_stays_away
     reopened_a_refused_batch_left_nothing

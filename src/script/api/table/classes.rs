@@ -15,7 +15,12 @@ const HISTORY: &[Field] = &[
     may("before", TEXT, "only those before the message of this id"),
 ];
 /// Options of `chat:load_history`.
-const LOAD: &[Field] = &[may("limit", Type::Whole(1, 1_000), "taken for the sake of `chat:history`, and ignored")];
+const LOAD: &[Field] = &[may(
+    "limit",
+    Type::Whole(1, 1_000),
+    "how many at most are taken out of other members' archives, the newest first; what comes with the window, which is \
+     compared as a whole, doesn't count. All unless told",
+)];
 
 /// Every class, in the order of the reference.
 pub(in crate::script) const CLASSES: &[Class] = &[
@@ -133,6 +138,11 @@ pub(in crate::script) const CLASSES: &[Class] = &[
             must("failed", Type::Number, "peers that refused or fell silent"),
             must("new", Type::Number, "messages that are new here"),
             must("missing", Type::Number, "messages that are known to be missing still"),
+            must(
+                "more",
+                Type::Boolean,
+                "whether the limit was reached: archives may have more, which another call goes on with",
+            ),
             may("oldest", Type::Number, "when the oldest message here was said: seconds since the Unix epoch"),
         ],
         methods: &[],

@@ -75,6 +75,20 @@ pub fn reopened_tombstones_still_refuse(make: &Factory) {
     assert!(!store.holds(&id(1)).unwrap().window);
 }
 
+/// What peers are told of evictions stays the same.
+pub fn reopened_tombstones_are_listed_in_order(make: &Factory) {
+    let (store, _folder) = reopened(make, |store| {
+        put(store, &(0..20).map(|n| window(n, 50 + n as u32 / 5, 0)).collect::<Vec<_>>());
+        store.prune(&quota(5), 10).unwrap();
+        store.prune(&quota(5), 51).unwrap();
+    });
+    let mut all: Vec<_> = (5..15).map(|n| (50 + n as u32 / 5, id(n))).collect();
+    all.sort_unstable();
+    let end = (u32::MAX, MsgId([0xff; 32]));
+    assert_eq!(store.tombstones_between((0, MsgId([0; 32])), end, 1_000).unwrap(), all);
+    assert_eq!(store.tombstones_between(all[3], end, 4).unwrap(), all[3..7]);
+}
+
 /// Pruned is pruned.
 pub fn reopened_what_was_pruned_stays_away(make: &Factory) {
     let (store, _folder) = reopened(make, |store| {

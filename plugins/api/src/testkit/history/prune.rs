@@ -124,6 +124,35 @@ pub fn tombstones_are_listed(make: &Factory) {
     assert_eq!(store.stats().unwrap().tombstones, 4);
 }
 
+/// Between two places stand the tombstones of that part alone, in order, the first ones if not all fit: as peers are told.
+pub fn tombstones_between_two_places_are_listed(make: &Factory) {
+    let mut store = Store::open(make);
+    // Four hours of ten each, of which the window keeps the last one; archives leave no tombstones.
+    store.put(&(0..40).map(|n| window(n, 50 + (n / 10) as ExpiryHour, 0)).collect::<Vec<_>>());
+    store.put(&[archive(0, STUDY, 50, 1), archive(90, STUDY, 50, 2)]);
+    store.prune(&quota(10), 10).unwrap();
+    let mut all: Vec<_> = (0..30).map(|n| (50 + (n / 10) as ExpiryHour, id(n))).collect();
+    all.sort_unstable();
+    let (low, high) = (MsgId([0; 32]), MsgId([0xff; 32]));
+    let between = |from, to, limit| store.tombstones_between(from, to, limit).unwrap();
+    assert_eq!(between((0, low), (ExpiryHour::MAX, high), 1_000), all);
+    assert_eq!(between((51, low), (51, high), 1_000), all[10..20], "one hour");
+    assert_eq!(between((53, low), (ExpiryHour::MAX, high), 1_000), [], "what stands on the window has none");
+    for (first, last) in [(0, 29), (3, 3), (5, 14), (9, 10), (28, 29)] {
+        assert_eq!(between(all[first], all[last], 1_000), all[first..=last], "both ends included");
+        for limit in [0, 1, last - first, last - first + 1] {
+            let listed = between(all[first], all[last], limit);
+            assert_eq!(listed, all[first..(first + limit).min(last + 1)], "the first {limit}");
+        }
+    }
+    assert_eq!(between(all[14], all[5], 1_000), [], "backwards there is nothing");
+
+    // One that expires goes from this list, too.
+    store.prune(&quota(10), 51).unwrap();
+    let between = |from, to, limit| store.tombstones_between(from, to, limit).unwrap();
+    assert_eq!(between((0, low), (ExpiryHour::MAX, high), 1_000), all[10..]);
+}
+
 /// A tombstone goes when its envelope would have; nobody takes the envelope any more by then, but the store would.
 pub fn tombstones_expire(make: &Factory) {
     let mut store = Store::open(make);
