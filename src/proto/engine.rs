@@ -69,6 +69,8 @@ impl<D: Dedup> Engine<D> {
             Input::Fetched(session, envelopes) => self.recon.fetched(&mut self.core, session, envelopes),
             Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link),
             Input::Rooms(rooms) => self.recon.set_rooms(rooms),
+            Input::AskRelays(ask) => self.rumors.ask_relays(&mut self.core, ask),
+            Input::Relay { id, pass } => self.rumors.may_relay(&mut self.core, id, pass),
             Input::OwnRecord(record) => self.peers.set_own(&mut self.core, record.as_ref()),
         }
         self.forget_closed();
