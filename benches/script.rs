@@ -1,22 +1,29 @@
 //! The Lua host against its targets: what a message costs inside a script's thread, how many a second go through one
-//! script, what idle scripts weigh, how soon a saved file runs, what the interrupt costs.
+//! script, what idle scripts weigh, how soon a saved file runs, what the interrupt costs, what a hostile script costs the
+//! node.
 //!
-//! A plain program, not criterion: most of these are not one function's time. `cargo bench --bench script`.
+//! A plain program, not criterion: most of these are not one function's time. `cargo bench --bench script`; with names
+//! behind `--` only those: `idle`, `both`, `through`, `reloads`, `interrupt`, `hostile`. Each figure stands beside its target.
+//! It ends with 1 when a ratio or a size is past its target; times depend on the machine, and are only shown.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rumormill::Builder;
 use rumormill::api::{BoxFuture, MsgId};
+use rumormill::config::{Config, Format};
 use rumormill::node::{
-    ChatInfo, Draft, Event, Handle, HistoryQuery, Hooks, LoadReport, Me, Message, NodeApi, NodeError, NoticeLevel,
-    PeerInfo, Person, Verdict,
+    ChatInfo, CommandContext, Commands, Draft, Event, Handle, HistoryQuery, Hooks, LoadReport, Me, Message, Node,
+    NodeApi, NodeError, NoticeLevel, PeerInfo, Person, SendOptions, Verdict,
 };
 use rumormill::room::PersonId;
 use rumormill::script::{Host, HostConfig, ScriptConfig};
+use rumormill::state::Profile;
 use tokio::sync::{broadcast, mpsc};
 
 /// A node that says what it is told.
@@ -79,16 +86,19 @@ struct Bench {
 }
 
 fn start(folder: &Path, watch: bool) -> Bench {
+    let names = std::fs::read_dir(folder.join("bots")).unwrap();
+    let name = |file: std::fs::DirEntry| file.file_name().into_string().unwrap().trim_end_matches(".lua").to_owned();
+    start_granting(folder, names.map(|file| name(file.unwrap())).collect(), watch)
+}
+
+/// With what is granted to scripts of these names.
+fn start_granting(folder: &Path, names: Vec<String>, watch: bool) -> Bench {
     let grant = ScriptConfig {
         rooms: vec!["*".into()],
         allow: ["send", "filter", "ui", "store", "history"].map(String::from).into(),
         ..ScriptConfig::default()
     };
-    let names = std::fs::read_dir(folder.join("bots")).unwrap();
-    let scripts = names
-        .map(|file| file.unwrap().file_name().into_string().unwrap().trim_end_matches(".lua").to_owned())
-        .map(|name| (name, grant.clone()))
-        .collect();
+    let scripts = names.into_iter().map(|name| (name, grant.clone())).collect();
     let host =
         Host::start(HostConfig { folder: Some(folder.to_owned()), scripts, watch, ..HostConfig::default() }).unwrap();
     let (heard, notices) = mpsc::unbounded_channel();
@@ -111,6 +121,30 @@ fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).unwrap_or(0)
+}
+
+/// Whether a ratio or a size was past its target.
+static MISSED: AtomicBool = AtomicBool::new(false);
+
+/// What is measured, and against what.
+#[derive(Clone, Copy)]
+enum Target {
+    /// A time or a rate: the machine's as much as the program's.
+    Shown(&'static str),
+    /// At most so much, or the program ends with 1.
+    AtMost(f64, &'static str),
+}
+
+fn row(what: &str, measured: f64, unit: &str, target: Target) {
+    let (target, verdict) = match target {
+        Target::Shown(target) => (target.to_owned(), ""),
+        Target::AtMost(most, unit) if measured <= most => (format!("at most {most} {unit}"), "met"),
+        Target::AtMost(most, unit) => {
+            MISSED.store(true, Ordering::Relaxed);
+            (format!("at most {most} {unit}"), "MISSED")
+        }
+    };
+    println!("{what:<52} {measured:>12.2} {unit:<12} target: {target:<28} {verdict}");
 }
 
 fn cpu(bench: &Bench, name: &str) -> Duration {
@@ -153,10 +187,8 @@ async fn both() {
     }
     let spent = (cpu(&bench, "both") - before) * 2 * u32::try_from(MESSAGES).unwrap()
         / u32::try_from(calls(&bench, "both") - calls_before).unwrap();
-    println!(
-        "filter and observer: {:.2} µs of the thread's time a message",
-        spent.as_secs_f64() * 1e6 / MESSAGES as f64
-    );
+    let each = spent.as_secs_f64() * 1e6 / MESSAGES as f64;
+    row("filter and observer, of the script's thread", each, "µs a message", Target::Shown("at most 3 µs"));
     bench.host.stop();
 }
 
@@ -181,22 +213,28 @@ async fn through_one() {
         tokio::task::yield_now().await;
     }
     let took = begun.elapsed();
-    println!("through one script: {:.0} messages/s", MESSAGES as f64 / took.as_secs_f64());
+    let rate = MESSAGES as f64 / took.as_secs_f64();
+    row("through one script", rate, "messages/s", Target::Shown("at least 100,000"));
     bench.host.stop();
 }
 
 async fn idle() {
-    let names: Vec<_> = (0..50).map(|n| format!("idle{n}.lua")).collect();
-    let empty = folder(&[]);
-    let none = start(empty.path(), false);
+    const SCRIPTS: usize = 50;
+    let name = |n: usize| format!("idle{n}");
+    let names: Vec<_> = (0..=SCRIPTS).map(name).collect();
+    // The host, its commands and what a first script brings into memory are there before.
+    let dir = folder(&[("idle0.lua", BOTH)]);
+    let bench = start_granting(dir.path(), names.clone(), false);
     let before = resident_kib();
-    let files: Vec<_> = names.iter().map(|name| (name.as_str(), BOTH)).collect();
-    let dir = folder(&files);
-    let bench = start(dir.path(), false);
-    let after = resident_kib();
-    println!("50 idle scripts: {:.1} MiB", (after.saturating_sub(before)) as f64 / 1024.0);
+    for name in &names[1..] {
+        std::fs::write(dir.path().join(format!("bots/{name}.lua")), BOTH).unwrap();
+    }
+    assert_eq!(bench.host.reload(), (SCRIPTS, 0));
+    let grown = resident_kib().saturating_sub(before) as f64 / 1024.0;
+    row("50 idle scripts", grown, "MiB", Target::AtMost(16.0, "MiB"));
+    let state = bench.host.status().iter().find(|script| script.name == names[1]).unwrap().memory;
+    row("of each of these, its state", state as f64 / 1024.0, "KiB", Target::Shown("none"));
     bench.host.stop();
-    none.host.stop();
 }
 
 async fn reloads() {
@@ -215,7 +253,19 @@ async fn reloads() {
         times.push(begun.elapsed());
     }
     times.sort();
-    println!("save to reloaded: median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    row(
+        "save to reloaded, the quiet time in it: median",
+        ms(times[times.len() / 2]),
+        "ms",
+        Target::Shown("at most 400 ms"),
+    );
+    row(
+        "save to reloaded, the quiet time in it: worst",
+        ms(times[times.len() - 1]),
+        "ms",
+        Target::Shown("at most 400 ms"),
+    );
     bench.host.stop();
 
     let bench = start(dir.path(), false);
@@ -229,13 +279,10 @@ async fn reloads() {
         }
     }
     let status = bench.host.status().into_iter().find(|script| script.name == "v").unwrap();
-    println!(
-        "1,000 reloads: {:.1} ms each, resident after 100 and 1,000: {:.1} and {:.1} MiB, {} handlers",
-        begun.elapsed().as_secs_f64(),
-        at[0] as f64 / 1024.0,
-        at[9] as f64 / 1024.0,
-        status.handlers
-    );
+    row("a reload without the quiet time", begun.elapsed().as_secs_f64(), "ms", Target::Shown("none"));
+    let grown = (at[9] as f64 - at[0] as f64) / 1024.0;
+    row("growth from the 100th reload to the 1,000th", grown, "MiB", Target::AtMost(1.0, "MiB"));
+    row("handlers after 1,000 reloads, of two", status.handlers as f64, "", Target::AtMost(2.0, ""));
     bench.host.stop();
 }
 
@@ -264,20 +311,141 @@ fn interrupt() {
     let without = time(None);
     let with = time(Some(Arc::default()));
     let more = 100.0 * (with.as_secs_f64() / without.as_secs_f64() - 1.0);
-    println!("interrupt: {without:?} without, {with:?} with one: {more:+.1} %");
+    row("interrupt, on a loop that computes", more, "% more", Target::AtMost(15.0, "%"));
+}
+
+/// A command that runs into its budget, and one between two such that keeps the script from being disabled.
+const HOSTILE: &str = r#"
+    rumor.command("bad", { run = function() while true do pcall(function() while true do end end) end end })
+    rumor.command("ok", { run = function() return true end })
+"#;
+
+/// Two whole nodes on the memory transport, scripts on both: how soon a message is shown at the other, with a script of the
+/// second that is always in an endless loop and without.
+async fn hostile() {
+    const ROUNDS: usize = 5;
+    const MESSAGES: usize = 400;
+    let files = [("both.lua", BOTH), ("bad.lua", HOSTILE)];
+    let (left, right) = (Whole::start("left", None, &files).await, Whole::start("right", Some("left"), &files).await);
+    while left.node.peers().is_empty() || right.node.peers().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut p99 = [Vec::new(), Vec::new()];
+    for round in 0..2 * ROUNDS {
+        let bad = (round % 2 == 1).then(|| {
+            let host = Arc::clone(&right.host);
+            tokio::spawn(async move {
+                loop {
+                    for line in ["bad", "ok"] {
+                        let (actions, _seen) = mpsc::unbounded_channel();
+                        host.run(line, CommandContext { chat: None, actions }).await;
+                    }
+                }
+            })
+        });
+        let mut heard = right.node.subscribe();
+        let mut times = Vec::with_capacity(MESSAGES);
+        for n in 0..MESSAGES {
+            let text = format!("round {round} message {n}");
+            let begun = Instant::now();
+            left.handle.send("study", &text, SendOptions::default()).await.unwrap();
+            loop {
+                match heard.recv().await.unwrap() {
+                    Event::Message(message) if message.text == text => break,
+                    _ => {}
+                }
+            }
+            times.push(begun.elapsed());
+        }
+        if let Some(bad) = bad {
+            bad.abort();
+        }
+        times.sort();
+        p99[round % 2].push(times[MESSAGES * 99 / 100].as_secs_f64() * 1e3);
+    }
+    p99.iter_mut().for_each(|rounds| rounds.sort_by(f64::total_cmp));
+    let [without, with] = &p99;
+    let (median, highest) = (without[ROUNDS / 2], without[ROUNDS - 1]);
+    row("p99 to the other node, no hostile script: median", median, "ms", Target::Shown("none"));
+    row("p99 to the other node, no hostile script: highest", highest, "ms", Target::Shown("none"));
+    row("p99 to the other node, a hostile one: median", with[ROUNDS / 2], "ms", Target::Shown("none"));
+    // Noise is what the rounds without it differ by.
+    let most = (highest / median).max(1.25);
+    row("p99 with it to p99 without", with[ROUNDS / 2] / median, "times", Target::AtMost(most, "times, the noise"));
+    for whole in [left, right] {
+        whole.node.shutdown();
+        whole.host.stop();
+    }
+}
+
+/// A whole node with scripts.
+struct Whole {
+    node: Arc<Node>,
+    handle: Handle,
+    host: Arc<Host>,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Whole {
+    async fn start(name: &str, peer: Option<&str>, files: &[(&str, &str)]) -> Self {
+        let scripts = folder(files);
+        let grant = ScriptConfig {
+            rooms: vec!["*".into()],
+            allow: vec!["send".into(), "filter".into()],
+            ..ScriptConfig::default()
+        };
+        let granted = ["both", "bad"].map(|name| (name.to_owned(), grant.clone())).into();
+        let config = HostConfig { folder: Some(scripts.path().to_owned()), scripts: granted, ..HostConfig::default() };
+        let host = Host::start(config).unwrap();
+        let peers = peer.map(|peer| format!("\"memory:bench-{peer}\"")).unwrap_or_default();
+        let text = format!(
+            "version = 1\nname = {name:?}\nlisten = [\"memory:bench-{name}\"]\npeers = [{peers}]\n\
+             [backends]\ntransports = [\"memory\"]\nhistory = \"memory\"\n\
+             [[chats]]\nname = \"study\"\nsecret = \"{}\"\n",
+            "A".repeat(42) + "E"
+        );
+        let config = Config::parse(&text, Format::Toml, Path::new("bench.toml"), None).unwrap();
+        let state = tempfile::tempdir().unwrap();
+        let hooks = Arc::clone(&host) as Arc<dyn Hooks>;
+        let builder = Builder::new(config, Profile::open(state.path()).unwrap()).hooks(Arc::clone(&hooks));
+        let node = builder.start().await.unwrap();
+        let handle = Handle::new(Arc::clone(&node) as Arc<dyn NodeApi>, hooks);
+        host.attach(handle.clone());
+        Self { node, handle, host, _folders: [scripts, state] }
+    }
 }
 
 fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
     // `cargo test --benches` only wants to know that it starts.
-    if std::env::args().any(|arg| arg == "--test") {
+    if args.iter().any(|arg| arg == "--test") {
         return;
     }
+    let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| *wanted == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        idle().await;
-        both().await;
-        through_one().await;
-        reloads().await;
+        // The memory comes first: what ran before would leave its own behind.
+        if wanted("idle") {
+            idle().await;
+        }
+        if wanted("both") {
+            both().await;
+        }
+        if wanted("through") {
+            through_one().await;
+        }
+        if wanted("reloads") {
+            reloads().await;
+        }
+        if wanted("hostile") {
+            hostile().await;
+        }
     });
-    interrupt();
+    if wanted("interrupt") {
+        interrupt();
+    }
+    if MISSED.load(Ordering::Relaxed) {
+        std::process::exit(1);
+    }
 }

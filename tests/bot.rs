@@ -57,6 +57,55 @@ fn a_new_bot_works_as_it_is() {
     assert!(text(&again.stderr).contains("is there already"));
 }
 
+/// The tutorial's terminal sessions: what is typed after each `$`, and what the program prints then.
+fn sessions(tutorial: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    for block in tutorial.split("```text\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+        for line in block.lines() {
+            match (line.strip_prefix("$ "), found.last_mut()) {
+                (Some(typed), _) => found.push((typed.to_owned(), String::new())),
+                (None, Some((_, printed))) => printed.extend([line, "\n"]),
+                (None, None) => panic!("a session begins with a command: {line}"),
+            }
+        }
+    }
+    found
+}
+
+/// How long something took isn't compared.
+fn timeless(printed: &str) -> String {
+    let line = |line: &str| match line.rsplit_once(" (") {
+        Some((head, tail)) if tail.ends_with(" ms)") => format!("{head}\n"),
+        _ => format!("{line}\n"),
+    };
+    printed.lines().map(line).collect()
+}
+
+#[test]
+fn the_tutorial_shows_what_the_program_prints() {
+    let readme = std::fs::read_to_string(here().join("lua/README.md")).unwrap();
+    let (_, rest) = readme.split_once("## The first bot in five minutes\n").unwrap();
+    let (tutorial, _) = rest.split_once("\n## ").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let bot = dir.path().join("bots/greeter.lua");
+    let sessions = sessions(tutorial);
+    assert_eq!(sessions.len(), 3);
+    for (typed, wanted) in sessions {
+        let words: Vec<_> = typed.split(' ').collect();
+        assert_eq!(words[0], "rumor");
+        if typed.contains("check") {
+            // What the tutorial says one should do before.
+            let text = std::fs::read_to_string(&bot).unwrap();
+            let handler = tutorial.split("```lua\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+            assert!(text.contains(handler), "{text}");
+            std::fs::write(&bot, text.replace("msg.text", "msg.txt")).unwrap();
+        }
+        let output = rumor(dir.path(), &words[1..]);
+        let printed = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(timeless(&printed), timeless(&wanted), "$ {typed}");
+    }
+}
+
 const BOT: &str = "rumor.on(\"message\", function(msg)
     if msg.text == \"boom\" then
         error(\"on purpose\")

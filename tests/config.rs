@@ -334,6 +334,13 @@ fn scripts_are_granted_only_what_exists() {
     );
     let error = with("allow = [\"sned\", \"http:\"]");
     assert!(error.contains("did you mean `send`?") && error.contains("\"http:\""), "{error}");
+    // Who decides on relaying sees nothing else.
+    for lines in ["allow = [\"relay\", \"send\"]", "allow = [\"relay\"]\nrooms = [\"study\"]"] {
+        let error = with(lines);
+        assert!(error.contains("scripts.echo.allow: has \"relay\" beside other things"), "{error}");
+    }
+    let text = format!("name = \"a\"\nport = 1\n[[chats]]\nname = \"study\"\nsecret = \"{SECRET}\"\n");
+    assert!(toml(&format!("{text}[scripts.echo]\nallow = [\"relay\"]\n")).is_ok());
 }
 
 #[test]

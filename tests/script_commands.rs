@@ -184,7 +184,7 @@ async fn a_wrong_argument_names_function_file_and_line() {
             "rumor.command(\"a\", { complete = { \"%(x)\" }, run = print })",
             "valid: %(chats), %(peers), %(commands), %(scripts)",
         ),
-        ("rumor.on(\"mesage\", print)", "there is no event \"mesage\"; valid: send, receive, message"),
+        ("rumor.on(\"mesage\", print)", "there is no event \"mesage\"; valid: send, receive, relay, message"),
         ("rumor.on(\"message\")", "handler must be a function, got nil"),
         ("rumor.on(\"send\", print, { on_error = \"x\" })", "on_error must be \"pass\" or \"drop\", got \"x\""),
         ("rumor.script({ permissions = { \"root\" } })", "there is no permission \"root\""),

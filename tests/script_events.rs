@@ -4,9 +4,9 @@
 
 mod script_support;
 
-use rumormill::node::{Event, Hooks, Message, NodeError, SendOptions, Verdict};
-use rumormill::script::{HostConfig, ScriptConfig, ScriptState};
-use script_support::{Bench, done, message, peer};
+use rumormill::node::{Event, Hooks, Message, NodeError, Passing, PeerInfo, SendOptions, Verdict};
+use rumormill::script::{Budgets, HostConfig, ScriptConfig, ScriptState};
+use script_support::{Bench, PATIENCE, done, message, peer};
 
 async fn receive(bench: &Bench, text: &str) -> Verdict<Message> {
     bench.host.on_receive(message("study", text)).await
@@ -74,6 +74,63 @@ async fn a_filter_that_fails_or_is_late_passes_unless_it_says_drop() {
     assert!(bench.notice("must not wait").await.contains("chat:send: a filter must not wait"));
     assert!(matches!(receive(&bench, "odd").await, Verdict::Pass(_)));
     assert!(bench.notice("got number").await.contains("\"receive\" filter must return nil, false or a message"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relay_filters_refuse_what_they_refuse_and_nothing_by_failing() {
+    let relay = ScriptConfig { allow: vec!["relay".into()], ..ScriptConfig::default() };
+    let scripts = ["large", "odd", "strict"].map(|name| (name.to_owned(), relay.clone())).into();
+    let files = [
+        (
+            "hooks/large.lua",
+            r#"
+            rumor.script({ permissions = { "relay" } })
+            rumor.on("relay", function(passing)
+                if passing.size == 2048 then return false end
+                if passing.size == 4096 then error("oops") end
+                if passing.size == 8192 then while true do end end
+                if passing.link.fingerprint ~= "0011aabb" then return false end
+            end)
+            "#,
+        ),
+        (
+            "hooks/odd.lua",
+            r#"rumor.on("relay", function(passing) if passing.size == 16384 then return passing end end)"#,
+        ),
+        ("hooks/strict.lua", r#"rumor.on("relay", function() end, { on_error = "drop" })"#),
+        ("hooks/sees.lua", r#"rumor.on("relay", function() return false end)"#),
+    ];
+    // On a busy machine, too, only the one that hangs is late.
+    let budgets = Budgets { filter_ms: 1_000, ..Budgets::default() };
+    let mut bench = Bench::with(&files, HostConfig { scripts, budgets, ..HostConfig::default() });
+    let alone = "script \"sees\" is not granted \"relay\": write `allow = [\"relay\"]`, that alone and no `rooms`,";
+    bench.notice(alone).await;
+    bench.notice("a \"relay\" filter that fails or is late passes on: on_error can't be \"drop\" for it").await;
+    assert!(bench.host.filters_relays());
+    let passes = async |size, fingerprint: &str| {
+        let link = PeerInfo { fingerprint: fingerprint.into(), ..peer() };
+        bench.host.on_relay(Passing { id: message("study", "x").id, size, link }).await
+    };
+    assert!(passes(1024, "0011aabb").await);
+    assert!(!passes(1024, "ffffffff").await);
+    assert!(!passes(2048, "0011aabb").await);
+    for size in [4096, 8192, 16384] {
+        assert!(passes(size, "0011aabb").await, "{size}");
+    }
+    bench.notice("oops").await;
+    bench.notice("a \"relay\" filter must return nil or false, got table").await;
+    // Nobody filters any more once the files are gone.
+    for name in ["large", "odd", "sees", "strict"] {
+        std::fs::remove_file(bench.dir.path().join(format!("hooks/{name}.lua"))).unwrap();
+    }
+    bench.host.reload();
+    // They end once they have done what was under way.
+    let ended = async {
+        while bench.host.filters_relays() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,11 +14,42 @@ use script_support::{Bench, all, done, failure, message};
 /// A good script beside the bad one.
 const GOOD: (&str, &str) = ("bots/good.lua", r#"rumor.command("good", { run = function() return true, "fine" end })"#);
 
-/// What the stop may take: the budget of a handler, the 250 ms beside it, and what a loaded machine adds.
-const HANDLER_STOP: Duration = Duration::from_millis(250 + 250 + 1_500);
+/// What a stop may take beside the call's budget: the 250 ms that it is held to, and what a loaded machine adds.
+const STOP_MS: u64 = 250 + 1_500;
+/// What it may take in all where the budget of a handler is the usual one.
+const HANDLER_STOP: Duration = Duration::from_millis(250 + STOP_MS);
 
 fn command(body: &str) -> String {
     format!("rumor.command(\"bad\", {{ run = function()\n{body}\nend }})")
+}
+
+/// What a call that doesn't end is told.
+const OVER: &str = "ran longer than its budget";
+/// What one that takes too much memory is told.
+const MEMORY: &str = "memory";
+
+/// Runs each of these (what, a command's body, why it fails) on that budget, beside the good script, which goes on
+/// meanwhile.
+async fn are_stopped(handler_ms: u64, cases: &[(&str, &str, &str)]) {
+    for (name, body, wanted) in cases {
+        let scripts = ["bad", "good"].map(|name| (name.to_owned(), all())).into();
+        let budgets = Budgets { handler_ms, ..Budgets::default() };
+        let config = HostConfig { scripts, budgets, ..HostConfig::default() };
+        let bench = Bench::with(&[("bots/bad.lua", &command(body)), GOOD], config);
+        bench.write("secret.lua", "return 1");
+        std::os::unix::fs::symlink(bench.dir.path().join("secret.lua"), bench.dir.path().join("lib/link.lua")).unwrap();
+        let started = Instant::now();
+        let (bad, good) = tokio::join!(bench.run("bad"), bench.run("good"));
+        let most = Duration::from_millis(handler_ms + STOP_MS);
+        assert!(started.elapsed() < most, "{name}: {:?}", started.elapsed());
+        assert_eq!(good, done("fine"), "{name}");
+        let reason = failure(bad);
+        assert!(reason.contains(wanted), "{name}: {}", &reason[..reason.len().min(300)]);
+        assert!(reason.len() <= 2_048, "{name}: {}", reason.len());
+        let status = bench.status("bad");
+        let kills = u64::from([OVER, MEMORY].contains(wanted));
+        assert_eq!((status.kills, status.state), (kills, ScriptState::Running), "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +67,19 @@ async fn loops_are_stopped_while_others_go_on() {
         (
             "eq",
             "local m = { __eq = function() while true do end end } return setmetatable({}, m) == setmetatable({}, m)",
+        ),
+        ("newindex", "local t = setmetatable({}, { __newindex = function() while true do end end }) t.x = 1"),
+        ("call", "setmetatable({}, { __call = function() while true do end end })()"),
+        (
+            "less",
+            "local m = { __lt = function() while true do end end } return setmetatable({}, m) < setmetatable({}, m)",
+        ),
+        ("add", "return setmetatable({}, { __add = function() while true do end end }) + 1"),
+        ("concatenation", "return setmetatable({}, { __concat = function() while true do end end }) .. ''"),
+        ("iter", "for _ in setmetatable({}, { __iter = function() while true do end end }) do end"),
+        (
+            "error in an error",
+            "error(setmetatable({}, { __tostring = function(t) while true do pcall(tostring, t) end end }))",
         ),
         ("tostring", "tostring(setmetatable({}, { __tostring = function() while true do end end }))"),
         ("error object", "error(setmetatable({}, { __tostring = function() while true do end end }))"),
@@ -77,6 +121,9 @@ async fn loops_are_stopped_while_others_go_on() {
         ("json", "local t = table.create(1000, 1) while true do rumor.json.decode(rumor.json.encode(t)) end"),
         ("store", "local s = rumor.store() while true do s:update('k', function() while true do end end) end"),
         ("sends", "while true do pcall(function() rumor.chat('none'):send('x') end) end"),
+        ("refused sends", "while true do pcall(function() rumor.chat('study'):send('x') end) end"),
+        ("commands", "while true do pcall(rumor.command, 'x', { run = print }) end"),
+        ("requires", "while true do pcall(require, 'none') end"),
         (
             "insert with a huge length",
             "local t = setmetatable({}, { __len = function() return 2^53 end })
@@ -85,30 +132,20 @@ async fn loops_are_stopped_while_others_go_on() {
         ("length", "local t = setmetatable({}, { __len = function() while true do end end }) return #t"),
         ("replace", "while true do string.gsub(string.rep('a', 2^16), 'a', '%0%0') end"),
     ];
-    for (name, body) in cases {
-        let bench = Bench::new(&[("bots/bad.lua", &command(body)), GOOD]);
-        let started = Instant::now();
-        let (bad, good) = tokio::join!(bench.run("bad"), bench.run("good"));
-        assert!(started.elapsed() < HANDLER_STOP, "{name}: {:?}", started.elapsed());
-        assert_eq!(good, done("fine"), "{name}");
-        let reason = failure(bad);
-        assert!(reason.contains("ran longer than its budget"), "{name}: {reason}");
-        let status = bench.host.status().into_iter().find(|script| script.name == "bad").unwrap();
-        assert_eq!((status.kills, status.state), (1, ScriptState::Running), "{name}");
-    }
+    are_stopped(250, &cases.map(|(name, body)| (name, body, OVER))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn excess_is_refused() {
     let cases = [
-        ("memory", "local t = {} while true do t[#t + 1] = string.rep('x', 1000) .. #t end", "memory"),
-        ("rep", "string.rep('x', 2^30)", "memory"),
-        ("doubling", "local s = 'x' while true do s = s .. s end", "memory"),
-        ("buffer", "buffer.create(2^30)", "memory"),
-        ("create", "table.create(2^26)", "memory"),
-        ("concat", "local s, t = string.rep('x', 2^20), {} for i = 1, 100 do t[i] = s end table.concat(t)", "memory"),
-        ("split", "string.split(string.rep('a', 2^22), '')", "memory"),
-        ("gsub", "string.gsub(string.rep('a', 2^16), 'a', string.rep('b', 2^16))", "memory"),
+        ("memory", "local t = {} while true do t[#t + 1] = string.rep('x', 1000) .. #t end", MEMORY),
+        ("rep", "string.rep('x', 2^30)", MEMORY),
+        ("doubling", "local s = 'x' while true do s = s .. s end", MEMORY),
+        ("buffer", "buffer.create(2^30)", MEMORY),
+        ("create", "table.create(2^26)", MEMORY),
+        ("concat", "local s, t = string.rep('x', 2^20), {} for i = 1, 100 do t[i] = s end table.concat(t)", MEMORY),
+        ("split", "string.split(string.rep('a', 2^22), '')", MEMORY),
+        ("gsub", "string.gsub(string.rep('a', 2^16), 'a', string.rep('b', 2^16))", MEMORY),
         ("move", "table.move({}, 1, 2^30, 2, {})", "table.move: at most 1048576 elements at once"),
         (
             "pattern",
@@ -121,8 +158,11 @@ async fn excess_is_refused() {
             "local t = setmetatable({}, {}) getmetatable(t).__tostring = function(x) return tostring(x) end tostring(t)",
             "overflow",
         ),
-        ("commands", "for i = 1, 1000 do rumor.command('c' .. i, { run = print }) end", "at most 256 commands"),
-        ("handlers", "for i = 1, 1000 do rumor.on('message', print) end", "at most 256 handlers"),
+        ("commands", "for i = 1, 1e6 do rumor.command('c' .. i, { run = print }) end", "at most 256 commands"),
+        ("handlers", "for i = 1, 1e6 do rumor.on('message', print) end", "at most 256 handlers"),
+        ("sends", "for i = 1, 1e6 do rumor.chat('study'):send('x') end", "too many messages to \"study\""),
+        ("string metatable of another kind", "getmetatable('x').__index = nil local s = 'x' return s:upper()", "read"),
+        ("string methods", "function string.steal() end", "readonly"),
         ("timers", "for i = 1, 1e6 do rumor.every(1, print) end", "at most 256 timers"),
         ("spawned", "for i = 1, 1e6 do rumor.spawn(print) end", "at most 64 handlers may wait"),
         (
@@ -169,33 +209,30 @@ async fn excess_is_refused() {
         ("require absolute", "require('/etc/passwd')", "a module's name is"),
         ("require up", "require('..secret')", "a module's name is"),
         ("require link", "require('link')", "leads out of its lib folder"),
+        ("requires", "for i = 1, 300 do pcall(require, 'm' .. i) end require('none')", "at most 256 files of modules"),
         ("huge error", "error(string.rep('x', 2^20))", "xxxx"),
         ("error table", "error({ 1, 2, 3 })", "bots/bad.lua"),
     ];
-    for (name, body, wanted) in cases {
-        let bench = Bench::new(&[("bots/bad.lua", &command(body)), GOOD]);
-        bench.write("secret.lua", "return 1");
-        std::os::unix::fs::symlink(bench.dir.path().join("secret.lua"), bench.dir.path().join("lib/link.lua")).unwrap();
-        let started = Instant::now();
-        let reason = failure(bench.run("bad").await);
-        assert!(started.elapsed() < HANDLER_STOP, "{name}: {:?}", started.elapsed());
-        assert!(reason.contains(wanted), "{name}: {}", &reason[..reason.len().min(300)]);
-        assert!(reason.len() <= 2_048, "{name}: {}", reason.len());
-        assert_eq!(bench.run("good").await, done("fine"), "{name}");
-    }
+    // What is refused is so however much time there is: a busy machine doesn't stop it for being slow.
+    are_stopped(5_000, &cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_hangs_or_lies_while_it_loads_is_refused() {
     let too_long = format!("-- {}", "x".repeat(256 * 1024 - 2));
     assert_eq!(too_long.len(), 256 * 1024 + 1);
+    let six_megabytes = "x = 1\n".repeat(1 << 20);
     let bytecode = "\u{6}\u{0}\u{1}";
     let cases = [
         ("loop", "while true do end", "ran longer than its budget"),
         ("require", "require('loop')", "ran longer than its budget"),
         ("itself", "require('itself')", "requires itself"),
-        ("memory", "local s = 'x' while true do s = s .. s end", "memory"),
+        ("memory", "local s = 'x' while true do s = s .. s end", MEMORY),
         ("length", &too_long, "is longer than 262144 bytes"),
+        ("six megabytes", &six_megabytes, "is longer than 262144 bytes"),
+        ("a long module", "require('long')", "is longer than 262144 bytes"),
+        ("a loop of requires", "require('one')", "requires itself"),
+        ("requires of a loop", "while true do pcall(require, 'one') end", "ran longer than its budget"),
         ("bytecode", bytecode, "bytecode is not loaded"),
         ("syntax", "x = = 1", "bots/bad.lua:1:"),
         ("name", "rumor.command('a\\27]0;x\\7', { run = print })", "can't be a command's name"),
@@ -205,6 +242,9 @@ async fn what_hangs_or_lies_while_it_loads_is_refused() {
             ("bots/bad.lua", text),
             ("lib/loop.lua", "while true do end"),
             ("lib/itself.lua", "require('itself')"),
+            ("lib/one.lua", "require('two')"),
+            ("lib/two.lua", "require('one')"),
+            ("lib/long.lua", &too_long),
             GOOD,
         ];
         let started = Instant::now();
@@ -296,6 +336,113 @@ async fn a_hostile_filter_delays_within_bounds_and_is_disabled() {
     assert_eq!((status.kills, status.handlers), (3, 0));
     // Disabled: nobody is asked any more.
     assert!(matches!(bench.host.on_receive(message("study", "x")).await, Verdict::Pass(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_completion_keeps_neither_the_terminal_nor_others_waiting() {
+    let text = r#"rumor.command("bad", {
+        complete = function() while true do pcall(function() while true do end end) end end,
+        run = function() return true, "still here" end,
+    })"#;
+    let mut bench = Bench::new(&[("bots/bad.lua", text), GOOD]);
+    let started = Instant::now();
+    let host = bench.host.clone();
+    let completing = tokio::task::spawn_blocking(move || host.complete("bad x", Some("study")));
+    assert_eq!(bench.run("good").await, done("fine"));
+    assert!(completing.await.unwrap().is_empty());
+    assert!(started.elapsed() < HANDLER_STOP, "{:?}", started.elapsed());
+    bench.notice(OVER).await;
+    assert_eq!(bench.run("bad").await, done("still here"));
+    assert_eq!(bench.status("bad").kills, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_unload_keeps_neither_its_successor_nor_others_out() {
+    let text = r#"
+        rumor.on("unload", function() while true do pcall(function() while true do end end) end end)
+        rumor.command("bad", { run = function() return true, "one" end })
+    "#;
+    let mut bench = Bench::new(&[("bots/bad.lua", text), GOOD]);
+    bench.write("bots/bad.lua", &text.replace("one", "two"));
+    let started = Instant::now();
+    let host = bench.host.clone();
+    let reloading = tokio::task::spawn_blocking(move || host.reload());
+    assert_eq!(bench.run("good").await, done("fine"));
+    assert_eq!(reloading.await.unwrap(), (1, 0));
+    assert!(started.elapsed() < HANDLER_STOP, "{:?}", started.elapsed());
+    bench.notice(OVER).await;
+    assert_eq!(bench.run("bad").await, done("two"));
+    // Nor the program from ending.
+    let started = Instant::now();
+    bench.host.stop();
+    assert!(started.elapsed() < HANDLER_STOP, "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_do_not_pile_up_over_reloads() {
+    const RELOADS: usize = 40;
+    let version = |n: usize| format!("for i = 1, 256 do rumor.command('c{n}_' .. i, {{ run = print }}) end");
+    let bench = Bench::new(&[("bots/bad.lua", &version(0)), GOOD]);
+    for n in 1..=RELOADS {
+        bench.write("bots/bad.lua", &version(n));
+        assert_eq!(bench.host.reload(), (1, 0));
+    }
+    let theirs = bench.host.list().into_iter().filter(|command| command.script == "bots/bad.lua").count();
+    assert_eq!((theirs, bench.status("bad").commands), (256, 256));
+    assert_eq!(bench.run("good").await, done("fine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_reloads_itself_without_end_is_held_back() {
+    let mut bench = Bench::new(&[("bots/bad.lua", "rumor.on('load', function() rumor.reload('bad') end)"), GOOD]);
+    bench.notice("too many reloads: at most 5 at once and 12 a minute").await;
+    // The first load of each script, what was allowed but for the one that found no more, and what time gives back on a slow
+    // machine.
+    let (generation, scripts) = (bench.status("bad").generation, bench.host.status().len() as u64);
+    assert!((scripts + 4..=scripts + 10).contains(&generation), "{generation} with {scripts} scripts");
+    assert_eq!(bench.run("good").await, done("fine"));
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(flavor = "multi_thread")]
+async fn this_machine_is_not_reached_by_a_name_nor_by_a_redirect() {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+
+    // One server that is granted and leads on, and one that nobody granted.
+    let (granted, secret) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (granted_port, port) = (granted.local_addr().unwrap().port(), secret.local_addr().unwrap().port());
+    let by_name = format!("http://localhost:{port}/");
+    let cases = [
+        ("a name that resolves to it", None, by_name.clone(), "is a private address"),
+        ("a redirect to it", Some(format!("http://127.0.0.1:{port}/")), String::new(), "is not granted"),
+        ("a redirect to that name", Some(by_name), String::new(), "is a private address"),
+    ];
+    let leads = cases.iter().filter_map(|case| case.1.clone()).collect::<Vec<_>>();
+    let server = std::thread::spawn(move || {
+        for location in leads {
+            let (mut stream, _) = granted.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            let answer = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let mut may = all();
+    may.allow.extend([format!("http:127.0.0.1:{granted_port}"), "http:localhost".to_owned()]);
+    let text = r#"rumor.command("bad", { run = function(ctx, args)
+        local res, why = rumor.http.get(args.rest)
+        return false, why or "it was reached"
+    end })"#;
+    let config = HostConfig { scripts: [("bad".to_owned(), may)].into(), ..HostConfig::default() };
+    let bench = Bench::with(&[("bots/bad.lua", text)], config);
+    for (name, led, url, wanted) in cases {
+        let url = if led.is_some() { format!("http://127.0.0.1:{granted_port}/") } else { url };
+        let reason = failure(bench.run(&format!("bad {url}")).await);
+        assert!(reason.contains(wanted), "{name}: {reason}");
+    }
+    server.join().unwrap();
+    secret.set_nonblocking(true).unwrap();
+    assert_eq!(secret.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody came");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,7 @@
 -- load history [<chat>]: asks the linked peers for what is missing of a chat's history.
 rumor.script({ name = "load_history", description = "Recovers a chat's history", permissions = { "history" } })
 
-local function plural(n, word)
-    return n == 1 and `1 {word}` or `{n} {word}s`
-end
+local plural = require("plural")
 
 rumor.command("load history", {
     params = "[<chat>]",

@@ -2,6 +2,8 @@
 -- isn't seen.
 rumor.script({ name = "members", description = "Says who speaks in a chat", permissions = { "history" } })
 
+local plural = require("plural")
+
 local MOST = 200
 
 local function ago(seconds)
@@ -31,7 +33,7 @@ rumor.command("members", {
         if #members == 0 then
             return true, `Nobody has spoken in {name} yet.`
         end
-        local lines = { #members == 1 and `1 person spoke in {name}:` or `{#members} people spoke in {name}:` }
+        local lines = { `{plural(#members, "person", "people")} spoke in {name}:` }
         for at, member in members do
             if at > MOST then
                 table.insert(lines, `  and {#members - MOST} more`)
@@ -39,7 +41,8 @@ rumor.command("members", {
             end
             local notes = (member.mine and " (you)" or "") .. (member.bot and " (a bot)" or "")
             local when = ago(math.max(0, os.time() - member.last))
-            table.insert(lines, `  {member.nick}#{string.sub(member.id, 1, 8)}{notes}: {when}, {member.messages} messages`)
+            local count = plural(member.messages, "message")
+            table.insert(lines, `  {member.nick}#{string.sub(member.id, 1, 8)}{notes}: {when}, {count}`)
         end
         ctx:print(table.concat(lines, "\n"))
         return true

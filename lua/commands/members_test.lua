@@ -5,7 +5,7 @@ test("says who spoke, the last one first", function(t)
     t.say("me", "three")
     local lines = string.split(t.command("members").printed, "\n")
     t.eq(lines[1], "2 people spoke in study:")
-    t.ok(string.match(lines[2], "^  ada#%x+ %(you%): now, 1 messages$"), lines[2])
+    t.ok(string.match(lines[2], "^  ada#%x+ %(you%): now, 1 message$"), lines[2])
     t.ok(string.match(lines[3], "^  bob#%x+: 2 min ago, 2 messages$"), lines[3])
 end)
 

@@ -2,6 +2,8 @@
 -- changed or not. Saved files are reloaded by themselves: this is for where they aren't (a network folder, say).
 rumor.script({ name = "reload", description = "Loads scripts again", permissions = { "ui" } })
 
+local plural = require("plural")
+
 rumor.command("reload", {
     params = "[<name>]",
     desc = "Look for changed scripts now, or load one again",
@@ -9,7 +11,7 @@ rumor.command("reload", {
     run = function(_, args)
         if args.rest == "" then
             local loaded, failed = rumor.reload()
-            local what = loaded == 1 and "1 script was loaded" or `{loaded} scripts were loaded`
+            local what = plural(loaded, "script was loaded", "scripts were loaded")
             return failed == 0, failed == 0 and what or `{what}, {failed} failed to`
         end
         local _, failed = rumor.reload(args.rest)

@@ -33,6 +33,12 @@ function Message:reply(text) end
 ---@field bot boolean whether a script says it
 ---@field reply_to? string the id of the message that it answers
 
+---An envelope, sealed, as a `relay` filter gets it: all that a relay knows of it.
+---@class rumor.Passing
+---@field id string 64 hexadecimal digits
+---@field size number its size in bytes: one of the few that there are
+---@field link rumor.Peer the peer that it came from
+
 ---Who said something. A nick can be taken by anyone, the id can't.
 ---@class rumor.Person
 ---@field id string the key: 64 hexadecimal digits
@@ -283,6 +289,7 @@ function rumor.commands() end
 ---@return rumor.Handle
 ---@overload fun(event: "send", handler: fun(msg: rumor.Draft): ((boolean)|(rumor.Message))?, (string)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "receive", handler: fun(msg: rumor.Message): ((boolean)|(rumor.Message))?, (string)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
+---@overload fun(event: "relay", handler: fun(passing: rumor.Passing): (boolean)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "message", handler: fun(msg: rumor.Message), opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "join", handler: fun(member: rumor.Member), opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "leave", handler: fun(member: rumor.Member), opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle

@@ -18,10 +18,10 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 
 use crate::builder::Builder;
-use crate::config::{Config, Format};
+use crate::config::{Config, Format, RELAY};
 use crate::node::{
     Clock, CommandContext, CommandResult, Commands, Draft, Event, Handle, HistoryQuery, Hooks, Message, NoHooks, Node,
-    NodeApi, NoticeLevel, SendOptions, UiAction, Verdict, VirtualClock,
+    NodeApi, NoticeLevel, Passing, SendOptions, UiAction, Verdict, VirtualClock,
 };
 use crate::script::{
     Budgets, Evaluated, Host, HostConfig, Outside, PERMISSIONS, ScriptConfig, ScriptState, ScriptStatus, Web,
@@ -373,6 +373,15 @@ impl Hooks for Scripts {
             verdict
         })
     }
+
+    fn filters_relays(&self) -> bool {
+        self.host().filters_relays()
+    }
+
+    fn on_relay<'a>(&'a self, passing: Passing) -> BoxFuture<'a, bool> {
+        let host = self.host();
+        Box::pin(async move { host.on_relay(passing).await })
+    }
 }
 
 struct Inner {
@@ -688,10 +697,14 @@ pub(super) fn script_name(file: &Path) -> String {
 
 /// Everything that a script asks for, in all chats.
 pub(super) fn all_of(text: &str) -> ScriptConfig {
-    let hosts = crate::script::declared_permissions(text).into_iter().filter(|name| name.starts_with("http:"));
+    let declared = crate::script::declared_permissions(text);
+    if declared.iter().any(|name| name == RELAY) {
+        return ScriptConfig { allow: vec![RELAY.to_owned()], ..ScriptConfig::default() };
+    }
+    let hosts = declared.into_iter().filter(|name| name.starts_with("http:"));
     ScriptConfig {
         rooms: vec!["*".to_owned()],
-        allow: PERMISSIONS.iter().map(|name| (*name).to_owned()).chain(hosts).collect(),
+        allow: PERMISSIONS.iter().filter(|name| **name != RELAY).map(|name| (*name).to_owned()).chain(hosts).collect(),
         ..ScriptConfig::default()
     }
 }

@@ -244,7 +244,7 @@ pub(super) struct Limits {
 pub(super) struct Script {
     /// The chats that it sees, by name; "*" is every chat.
     pub(super) rooms: Vec<String>,
-    /// What it may do: `send`, `filter`, `ui`, `store`, `history`, `files`, `http:HOST`.
+    /// What it may do: `send`, `filter`, `ui`, `store`, `history`, `files`, `http:HOST`; or `relay` alone, without `rooms`.
     pub(super) allow: Vec<String>,
     /// What it may use, in place of what `[lua]` says for all.
     pub(super) limits: Option<Limits>,

@@ -37,7 +37,9 @@ pub const DEDUP_ROTATE_MAX_HOURS: u64 = 14 * 24;
 /// Largest file with a secret, a passphrase or an invite, in bytes.
 pub const SECRET_FILE_MAX_BYTES: u64 = 4_096;
 /// What a script can be granted, beside `http:HOST`.
-const PERMISSIONS: [&str; 6] = ["send", "filter", "ui", "store", "history", "files"];
+const PERMISSIONS: [&str; 7] = ["send", "filter", "ui", "store", "history", "files", RELAY];
+/// What a script is granted alone, that it knows of no room: to decide what is passed on.
+pub(crate) const RELAY: &str = "relay";
 
 /// Field and sentence.
 type Problems = Vec<(String, String)>;
@@ -468,6 +470,17 @@ impl Resolver<'_> {
                         format!("there is no chat {room:?}{hint}; valid: {valid}"),
                     );
                 }
+            }
+            let relays = granted.allow.iter().any(|what| what == RELAY);
+            if relays && (granted.allow.len() > 1 || !granted.rooms.is_empty()) {
+                self.problem(
+                    format!("scripts.{script}.allow"),
+                    format!(
+                        "has {RELAY:?} beside other things: who decides what this node passes on must see nothing that it can \
+                         read, or peers can tell which rooms it is in; write `allow = [{RELAY:?}]` and no `rooms`, and grant the \
+                         rest to another script"
+                    ),
+                );
             }
             for (n, what) in granted.allow.iter().enumerate() {
                 let http = what.strip_prefix("http:").is_some_and(|host| !host.is_empty());

@@ -17,7 +17,9 @@ use tokio::time::Instant;
 use super::announce::Announcer;
 use super::api::{Event, LoadReport, NoticeLevel, PeerInfo};
 use super::clock::Clock;
+use super::ext::Passing;
 use super::outbox::Outbox;
+use super::relays::Relays;
 use super::shared::Shared;
 use super::vault::{Command, Reply, Standing, ToVault};
 use super::watch::ClockWatch;
@@ -99,6 +101,7 @@ pub(super) struct Driver {
     pub(super) clock: Arc<dyn Clock>,
     /// The time of this turn.
     pub(super) now: Now,
+    pub(super) relays: Relays,
     pub(super) shared: Arc<Shared>,
     pub(super) state: DriverState,
 }
@@ -133,6 +136,7 @@ pub(super) struct DriverState {
 enum Wake {
     Links,
     Reply(Reply),
+    Relay(MsgId, bool),
     Request(Request),
     Timers,
     Housekeeping,
@@ -160,6 +164,7 @@ impl Driver {
                 // Whatever else waits shares this turn's outputs: one write per link for all of it.
                 1.. = self.events.recv_many(&mut events, TURN_EVENTS_MAX) => Wake::Links,
                 Some(reply) = self.replies.recv() => Wake::Reply(reply),
+                Some((id, pass)) = self.relays.answer() => Wake::Relay(id, pass),
                 Some(request) = self.requests.recv() => Wake::Request(request),
                 () = &mut alarm, if due.is_some() => Wake::Timers,
                 _ = housekeeping.tick() => Wake::Housekeeping,
@@ -168,12 +173,21 @@ impl Driver {
             if matches!(wake, Wake::Links) && self.now.mono <= before.mono + BUSY_WITHIN_MS {
                 self.gather(&mut events).await;
             }
+            if let Some(ask) = self.relays.changed() {
+                self.feed(Input::AskRelays(ask));
+            }
             match wake {
                 Wake::Links => events.drain(..).for_each(|event| self.link_event(event)),
                 Wake::Reply(reply) => {
                     self.reply(reply);
                     while let Ok(reply) = self.replies.try_recv() {
                         self.reply(reply);
+                    }
+                }
+                Wake::Relay(id, pass) => {
+                    self.feed(Input::Relay { id, pass });
+                    while let Some((id, pass)) = self.relays.answered() {
+                        self.feed(Input::Relay { id, pass });
                     }
                 }
                 Wake::Request(Request::Load { room, chat, limit, reply }) => self.load(room, chat, limit, reply).await,
@@ -287,6 +301,7 @@ impl Driver {
                     Output::Dial(addr) => self.dial(&addr),
                     Output::Close(link) => self.close(link),
                     Output::Accept(one) => self.state.outbox.accepted.push(one),
+                    Output::MayRelay { id, size, link } => self.ask_to_relay(id, size, link),
                     Output::SetTimer(timer, at) => {
                         self.state.timers_set += 1;
                         self.state.timers.insert((at, self.state.timers_set), timer);
@@ -304,6 +319,14 @@ impl Driver {
             self.flush();
         }
         self.hand_over().await;
+    }
+
+    /// Asks the hooks' filter; a link that is gone already was nobody's to judge by.
+    fn ask_to_relay(&mut self, id: MsgId, size: usize, link: LinkId) {
+        match self.shared.peer(link) {
+            Some(link) => self.relays.ask(Passing { id, size, link }),
+            None => self.feed(Input::Relay { id, pass: true }),
+        }
     }
 
     /// A question to the vault comes after what was accepted before it, so that the answer counts that in.
@@ -550,6 +573,8 @@ impl Driver {
 
     async fn stop(mut self) {
         self.now = self.clock.now();
+        // What waits for a filter's word is passed on: the word may not come any more.
+        self.feed(Input::AskRelays(false));
         self.carry_out().await;
         self.save_addresses().await;
         self.vault.send(Command::Stop).await;

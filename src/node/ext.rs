@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use rumormill_api::BoxFuture;
+use rumormill_api::{BoxFuture, MsgId};
 use tokio::sync::mpsc;
 
-use super::api::{Message, SendOptions};
+use super::api::{Message, PeerInfo, SendOptions};
 
 /// A message on its way out, before it is sealed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,7 +27,18 @@ pub enum Verdict<T> {
     Drop(String),
 }
 
-/// Filters on a node's messages. Both run off the flood's path, on a deadline of their own; a filter that is late or
+/// An envelope that came live and may be passed on: what any relay sees of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Passing {
+    /// Its id.
+    pub id: MsgId,
+    /// Its size in bytes.
+    pub size: usize,
+    /// The link that it came by.
+    pub link: PeerInfo,
+}
+
+/// Filters on a node's messages. All run off the flood's path, on a deadline of their own; a filter that is late or
 /// fails lets the message pass unless its author chose otherwise.
 pub trait Hooks: Send + Sync {
     /// Before a message is sealed.
@@ -35,6 +46,22 @@ pub trait Hooks: Send + Sync {
 
     /// After a message was opened, verified and made durable, before it is shown. Messages of one chat come in order.
     fn on_receive<'a>(&'a self, message: Message) -> BoxFuture<'a, Verdict<Message>>;
+
+    /// Whether [`on_relay`](Self::on_relay) wants to be asked now. The driver looks every turn: it must not block.
+    fn filters_relays(&self) -> bool {
+        false
+    }
+
+    /// Whether an envelope of somebody else's is passed on as it comes. Only that one waits for the answer, and for 25 ms at
+    /// most; then it is passed on. Whatever the answer, the node keeps it, reads it if it can, and shows it to peers that
+    /// reconcile.
+    ///
+    /// What a node relays must not depend on what it can read, or its peers learn which rooms it is in: who answers must
+    /// know of no message's content and of no room.
+    fn on_relay<'a>(&'a self, passing: Passing) -> BoxFuture<'a, bool> {
+        let _ = passing;
+        Box::pin(async { true })
+    }
 }
 
 /// No filters.

@@ -8,6 +8,7 @@
 //! | `driver` | one task that owns the engine: links, timers and answers in, effects out |
 //! | `outbox` | what one turn of the driver gathers for the links and the vault |
 //! | `vault` | the store and the rooms, on a thread of their own: group commit, open, acknowledge |
+//! | `relays` | the driver's way to the `relay` filter |
 //! | `presenter` | `receive` filters, then the event bus |
 //! | `announce` | this node's own address, signed |
 //! | `clock` | the one place that reads clocks and asks for randomness |
@@ -21,6 +22,7 @@ mod handle;
 pub mod offline;
 mod outbox;
 mod presenter;
+mod relays;
 mod shared;
 mod start;
 mod vault;
@@ -35,7 +37,8 @@ pub(crate) use clock::Entropy;
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub(crate) use driver::LINK_EVENTS_MAX;
 pub use ext::{
-    CommandContext, CommandInfo, CommandResult, Commands, Draft, Hooks, NoCommands, NoHooks, Place, UiAction, Verdict,
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Hooks, NoCommands, NoHooks, Passing, Place, UiAction,
+    Verdict,
 };
 pub use handle::Node;
 pub use start::StartError;

@@ -65,6 +65,10 @@ impl Shared {
         lock(&self.peers).values().cloned().collect()
     }
 
+    pub(super) fn peer(&self, link: LinkId) -> Option<PeerInfo> {
+        lock(&self.peers).get(&link).cloned()
+    }
+
     pub(super) fn peer_up(&self, link: LinkId, peer: PeerInfo) {
         lock(&self.peers).insert(link, peer.clone());
         self.emit(Event::PeerUp(peer));

@@ -16,6 +16,7 @@ use super::driver::{Driver, DriverState};
 use super::ext::Hooks;
 use super::handle::Node;
 use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
+use super::relays::Relays;
 use super::shared::{EVENT_BUS_CAPACITY, Shared};
 use super::vault::{self, Progress, ToVault, VAULT_QUEUE_MAX, Vault};
 use crate::proto::{Dissemination, Engine, EngineConfig, Input, RoomProof};
@@ -139,6 +140,7 @@ impl Parts {
         }
 
         let (shown, queue) = mpsc::channel(PRESENTER_QUEUE_MAX);
+        let relays = Relays::new(Arc::clone(&self.hooks));
         let presenter = Presenter { shared: Arc::clone(&shared), hooks: self.hooks, queue };
         let (to_vault, commands) = mpsc::channel(VAULT_QUEUE_MAX);
         let (replies, from_vault) = mpsc::unbounded_channel();
@@ -182,6 +184,7 @@ impl Parts {
             archives,
             clock: self.clock,
             now,
+            relays,
             shared: Arc::clone(&shared),
             state: DriverState::default(),
         };

@@ -33,6 +33,8 @@ counters! {
     published: "Own envelopes given to the flood.",
     accepted: "Live envelopes that were new.",
     relayed: "Copies sent on to other links.",
+    relay_refused: "Live envelopes that a filter of this node's user kept from being passed on.",
+    relay_unasked: "Live envelopes passed on without asking that filter, since too many waited for it.",
     duplicate: "Live envelopes that had been here. No fault.",
     asked: "Ids that the exact store was asked about.",
     asked_known: "Of these, known: duplicates.",

@@ -72,6 +72,8 @@ impl<D: Dedup> Engine<D> {
                 self.recon.sync(&mut self.core, token, super::Scope::Archive(room), None, Some(limit.max(1)));
             }
             Input::Rooms(rooms) => self.recon.set_rooms(rooms),
+            Input::AskRelays(ask) => self.rumors.ask_relays(&mut self.core, ask),
+            Input::Relay { id, pass } => self.rumors.may_relay(&mut self.core, id, pass),
             Input::OwnRecord(record) => self.peers.set_own(&mut self.core, record.as_ref()),
         }
         self.forget_closed();

@@ -40,7 +40,7 @@ pub use peers::{
 };
 pub use rumor::{
     ANNOUNCE_AFTER_MS, ANNOUNCED_MAX, ANNOUNCERS_MAX, FLOODED_FOR_MS, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS,
-    KEPT_MAX_BYTES, LATE_AFTER_MS, RECENT_MAX_IDS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS,
+    KEPT_MAX_BYTES, LATE_AFTER_MS, RECENT_MAX_IDS, RELAYS_WAITING_MAX, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS,
 };
 pub use skew::{CLOCK_MEDIAN_MIN_PEERS, CLOCK_TOLERANCE_MS, Opinion, Skew};
 pub use wire::{Envelope, PeerRecord};
@@ -147,6 +147,16 @@ pub enum Input {
     },
     /// The rooms whose archives this node has, replacing earlier ones.
     Rooms(Vec<RoomProof>),
+    /// Whether somebody is to be asked before what comes live is passed on, by [`Output::MayRelay`]. When nobody is any
+    /// more, what waits for an answer is passed on.
+    AskRelays(bool),
+    /// The answer to [`Output::MayRelay`]; late or twice, it has no effect.
+    Relay {
+        /// Which id was asked about.
+        id: MsgId,
+        /// Whether to pass it on.
+        pass: bool,
+    },
     /// This node's own signed peer record (see [`peers`](self)), to announce; `None` while it has no address.
     OwnRecord(Option<Bytes>),
 }
@@ -160,10 +170,21 @@ pub enum Output {
     Dial(PeerAddr),
     /// Close a link.
     Close(LinkId),
-    /// An envelope that is new here: to the store, then to the rooms. Its relaying is already among the outputs before.
+    /// An envelope that is new here: to the store, then to the rooms. Its relaying, or the question whether to, is already
+    /// among the outputs before.
     Accept(Accepted),
     /// Ask the exact store whether it has had this id; answer with [`Input::Known`].
     Ask(MsgId),
+    /// Ask whether an envelope that came live may be passed on; answer with [`Input::Relay`]. It waits for the answer, no
+    /// other does. It is accepted whatever the answer: what this node keeps, reads and shows to peers doesn't depend on it.
+    MayRelay {
+        /// Its id.
+        id: MsgId,
+        /// Its size in bytes.
+        size: usize,
+        /// The link that it came by.
+        link: LinkId,
+    },
     /// Look at a shelf, [with its tree](Tree::answer), after all that was accepted before is durable; answer with
     /// [`Input::Found`].
     Look(SessionId, Box<Look>),

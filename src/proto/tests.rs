@@ -315,6 +315,52 @@ fn a_rumor_is_relayed_to_all_others_before_it_is_accepted_and_once() {
 }
 
 #[test]
+fn where_somebody_decides_on_relaying_each_envelope_waits_for_its_own_answer() {
+    let mut hand = Hand::new(config());
+    (2..5).for_each(|n| hand.ready(n.into(), n, n % 2 == 0));
+    let id = |n| MsgId::of(&live(n));
+    let asked = |outputs: &[Output]| {
+        let asked = outputs.iter().filter_map(|output| match output {
+            Output::MayRelay { id, size, link } => Some((*id, *size, link.0)),
+            _ => None,
+        });
+        asked.collect::<Vec<_>>()
+    };
+    let copies = |outputs: &[Output], n| {
+        let whole = super::wire::frame(Kind::Rumor, &live(n));
+        outputs.iter().filter(|output| matches!(output, Output::Send(_, frame) if *frame == whole)).count()
+    };
+    hand.input(Input::AskRelays(true));
+    for n in 1..=3 {
+        let outputs = hand.rumor(3, &live(n));
+        assert_eq!(asked(&outputs), [(id(n), 512, 3)]);
+        // Kept and read whatever the answer.
+        assert_eq!((copies(&outputs, n), accepted(&outputs)), (0, vec![id(n)]));
+    }
+    assert!(hand.rumor(4, &live(2)).is_empty(), "it is asked about once");
+    let outputs = hand.input(Input::Relay { id: id(2), pass: true });
+    assert_eq!(copies(&outputs, 2), 2, "in whatever order the answers come");
+    assert!(hand.input(Input::Relay { id: id(1), pass: false }).is_empty());
+    assert!(hand.input(Input::Relay { id: id(1), pass: true }).is_empty(), "the first answer counts");
+    assert_eq!(hand.count("relay_refused"), 1);
+    // Its own go out unasked.
+    assert_eq!(copies(&hand.input(Input::Publish(live(4))), 4), 3);
+    // What still waits goes when nobody decides any more.
+    let outputs = hand.input(Input::AskRelays(false));
+    assert_eq!(copies(&outputs, 3), 2);
+    assert_eq!(copies(&hand.rumor(3, &live(5)), 5), 2);
+    // Past the bound nothing waits.
+    hand.input(Input::AskRelays(true));
+    let most = RELAYS_WAITING_MAX as u64;
+    for n in 0..most {
+        assert_eq!(asked(&hand.rumor(3, &live(100 + n))).len(), 1);
+    }
+    let outputs = hand.rumor(3, &live(100 + most));
+    assert_eq!((asked(&outputs).len(), copies(&outputs, 100 + most)), (0, 2));
+    assert_eq!(hand.count("relay_unasked"), 1);
+}
+
+#[test]
 fn an_engine_told_what_was_seen_takes_none_of_it_as_new() {
     let mut hand = Hand::new(config());
     let now = hand.now;

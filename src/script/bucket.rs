@@ -17,11 +17,6 @@ impl Bucket {
         Self { burst, per_second, tokens: burst, last: now }
     }
 
-    /// Fills it.
-    pub(super) fn fill(&mut self) {
-        self.tokens = self.burst;
-    }
-
     /// Takes one token, if there is one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.last).as_secs_f64();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::outside::Outside;
-use crate::config::{ScriptConfig, ScriptLimits};
+use crate::config::{RELAY, ScriptConfig, ScriptLimits};
 use crate::node::Clock;
 
 /// How a [`super::Host`] is set up.
@@ -91,7 +91,7 @@ impl Default for Budgets {
 }
 
 /// The permissions that a script can declare and be granted.
-pub const PERMISSIONS: [&str; 6] = ["send", "filter", "ui", "store", "history", "files"];
+pub const PERMISSIONS: [&str; 7] = ["send", "filter", "ui", "store", "history", "files", RELAY];
 
 /// What one script may see and do.
 #[derive(Clone, Debug)]
@@ -123,6 +123,9 @@ impl Grants {
     pub(super) fn allows(&self, permission: &str) -> bool {
         match permission.strip_prefix("http:") {
             Some(host) => self.web_hosts().any(|granted| granted == host || covers(granted, host)),
+            // What this node passes on must not depend on what it can read, or its peers learn which rooms it is in. So who
+            // decides on that knows nothing of any room: neither by itself, nor by what it was told, kept or counted.
+            None if permission == RELAY => !self.all && self.rooms.is_empty() && *self.allow == [RELAY],
             None => self.all || self.allow.iter().any(|granted| granted == permission),
         }
     }
@@ -137,10 +140,16 @@ impl Grants {
         if self.allows(permission) {
             return Ok(());
         }
-        Err(format!(
-            "script {:?} is not granted {permission:?}: add {permission:?} to `allow` under [scripts.{}] in the config",
-            self.name, self.name
-        ))
+        Err(format!("script {:?} is not granted {permission:?}: {}", self.name, self.how_to_grant(permission)))
+    }
+
+    /// What to write where to grant it a permission.
+    pub(super) fn how_to_grant(&self, permission: &str) -> String {
+        let allow = match permission {
+            RELAY => format!("write `allow = [{RELAY:?}]`, that alone and no `rooms`,"),
+            _ => format!("add {permission:?} to `allow`"),
+        };
+        format!("{allow} under [scripts.{}] in the config", self.name)
     }
 
     /// Whether it sees a chat; if not, what to write where.
@@ -170,6 +179,22 @@ mod tests {
     #[test]
     fn the_config_s_defaults_are_the_host_s() {
         assert_eq!(Budgets::of(&ScriptLimits::default()), Budgets::default());
+    }
+
+    #[test]
+    fn who_decides_on_relaying_sees_nothing_else() {
+        let of = |rooms: &[&str], allow: &[&str]| {
+            let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+            Grants::of("r", &ScriptConfig { rooms: owned(rooms), allow: owned(allow), ..ScriptConfig::default() })
+        };
+        assert!(of(&[], &["relay"]).need("relay").is_ok());
+        for other in PERMISSIONS.into_iter().filter(|name| *name != RELAY).chain(["http:a.org"]) {
+            let error = of(&[], &["relay", other]).need("relay").unwrap_err();
+            assert!(error.contains("that alone and no `rooms`, under [scripts.r]"), "{error}");
+        }
+        assert!(of(&["study"], &["relay"]).need("relay").is_err());
+        assert!(of(&[], &["send"]).need("relay").is_err());
+        assert!(Grants::all("help").need("relay").is_err());
     }
 
     #[test]

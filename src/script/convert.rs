@@ -39,7 +39,7 @@ pub(super) fn is_wanted(shared: &Shared, event: &EventData) -> bool {
     seen && shared.registered().handlers.iter().any(|spec| wants(spec, event))
 }
 
-/// What a filter returned: nil passes, false drops, a message replaces.
+/// What a filter returned: nil passes, false drops, a message replaces (but for what is sealed).
 pub(super) fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Result<FilterAnswer> {
     match first(values) {
         Value::Nil => Ok(FilterAnswer::Pass),
@@ -50,6 +50,11 @@ pub(super) fn filter_answer(event: EventKind, values: &MultiValue) -> mlua::Resu
             };
             Ok(FilterAnswer::Drop(reason))
         }
+        other if event == EventKind::Relay => Err(mlua::Error::runtime(format!(
+            "a {:?} filter must return nil or false, got {}",
+            event.name(),
+            type_name(&other)
+        ))),
         Value::Table(message) => match message.raw_get::<Value>("text")? {
             Value::String(text) => Ok(FilterAnswer::Replace(text.to_string_lossy())),
             other => Err(mlua::Error::runtime(format!(

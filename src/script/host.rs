@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rumormill_api::BoxFuture;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::bucket::Bucket;
 use super::config::{Budgets, HostConfig};
 use super::convert;
 use super::convert::clean_text;
@@ -21,13 +22,18 @@ use super::time::Alarm;
 use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
 use crate::node::{
-    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Verdict,
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Passing,
+    Verdict,
 };
 
 /// How long the terminal waits for a completion function, in milliseconds.
 pub(super) const COMPLETE_WAIT_MS: u64 = 100;
 /// Longest text that a filter may put in place of a message's, in bytes.
 pub(super) const FILTERED_TEXT_MAX_BYTES: usize = 64 * 1024;
+
+/// Reloads that one script may ask for at once, and a minute in the long run. Who types the command that ships isn't
+/// counted.
+pub(super) const RELOADS: (f64, f64) = (5.0, 12.0);
 
 /// Why the host couldn't start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +94,8 @@ pub(super) struct Core {
     pub(super) generation: AtomicU64,
     /// Held while scripts are exchanged: one at a time.
     pub(super) exchange: Mutex<()>,
+    /// What scripts may still reload, by their labels: a generation's own count would end with each reload.
+    reloads: Mutex<BTreeMap<Arc<str>, Bucket>>,
     people: Mutex<People>,
     leaving: Mutex<Option<Alarm>>,
 }
@@ -132,6 +140,7 @@ impl Host {
             entries: Mutex::default(),
             generation: AtomicU64::new(0),
             exchange: Mutex::default(),
+            reloads: Mutex::default(),
             people: Mutex::default(),
             leaving: Mutex::default(),
             config,
@@ -293,6 +302,15 @@ impl Core {
         }
     }
 
+    /// Takes a token for a reload that a script asks for.
+    pub(super) fn may_reload(&self, script: &Shared) -> bool {
+        let now = self.link.time.instant();
+        let mut reloads = lock(&self.reloads);
+        let bucket =
+            reloads.entry(Arc::clone(&script.label)).or_insert_with(|| Bucket::new(RELOADS.0, RELOADS.1 / 60.0, now));
+        super::source::is_embedded(&script.label) || bucket.take(now)
+    }
+
     /// Looks at the script folder now; the scripts of that name are loaded anew even if nothing changed.
     pub(super) fn reload(&self, name: Option<&str>) -> (usize, usize) {
         if let Some(name) = name {
@@ -336,15 +354,15 @@ impl Core {
         }
     }
 
-    /// The filters of an event, in the order that they run.
-    fn filters(&self, event: EventKind, chat: &str) -> Vec<(Arc<Shared>, HandlerSpec)> {
+    /// The filters of an event, in the order that they run; of what happens in a chat, those that see it.
+    fn filters(&self, event: EventKind, chat: Option<&str>) -> Vec<(Arc<Shared>, HandlerSpec)> {
         let mut filters = Vec::new();
         for script in self.running() {
-            if !script.grants.sees(chat) {
+            if chat.is_some_and(|chat| !script.grants.sees(chat)) {
                 continue;
             }
             let registered = script.registered();
-            for spec in registered.handlers.iter().filter(|spec| spec.wants(event, Some(chat))) {
+            for spec in registered.handlers.iter().filter(|spec| spec.wants(event, chat)) {
                 filters.push((Arc::clone(&script), spec.clone()));
             }
         }
@@ -358,8 +376,13 @@ impl Core {
     async fn ask(&self, script: &Arc<Shared>, spec: &HandlerSpec, subject: Subject) -> FilterAnswer {
         let (slot, answer) = Slot::awaited();
         let budgets = &script.budgets;
-        // One handler may be running before it.
-        let patience = Duration::from_millis(budgets.filter_ms + budgets.handler_ms + WALL_GRACE_MS);
+        let patience = match subject {
+            // The network's traffic waits for no handler that may be running before it.
+            Subject::Relay(_) => budgets.filter_ms,
+            // One handler may be.
+            Subject::Send(_) | Subject::Receive(_) => budgets.filter_ms + budgets.handler_ms + WALL_GRACE_MS,
+        };
+        let patience = Duration::from_millis(patience);
         script.expect(&slot, Some(Instant::now() + patience));
         if !script.inbox.push_filter(Job::Filter { id: spec.id, subject, slot: slot.clone() }) {
             slot.answer(Answer::Late);
@@ -461,7 +484,7 @@ fn ask_words(script: &Arc<Shared>, id: u32, prefix: &str, chat: Option<&str>) ->
 impl Hooks for Host {
     fn on_send<'a>(&'a self, mut draft: Draft) -> BoxFuture<'a, Verdict<Draft>> {
         Box::pin(async move {
-            for (script, spec) in self.core.filters(EventKind::Send, &draft.chat) {
+            for (script, spec) in self.core.filters(EventKind::Send, Some(&draft.chat)) {
                 match self.core.ask(&script, &spec, Subject::Send(draft.clone())).await {
                     FilterAnswer::Pass => {}
                     FilterAnswer::Replace(text) => draft.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
@@ -474,7 +497,7 @@ impl Hooks for Host {
 
     fn on_receive<'a>(&'a self, mut message: Message) -> BoxFuture<'a, Verdict<Message>> {
         Box::pin(async move {
-            for (script, spec) in self.core.filters(EventKind::Receive, &message.chat) {
+            for (script, spec) in self.core.filters(EventKind::Receive, Some(&message.chat)) {
                 match self.core.ask(&script, &spec, Subject::Receive(message.clone())).await {
                     FilterAnswer::Pass => {}
                     FilterAnswer::Replace(text) => message.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
@@ -482,6 +505,22 @@ impl Hooks for Host {
                 }
             }
             Verdict::Pass(message)
+        })
+    }
+
+    fn filters_relays(&self) -> bool {
+        self.core.link.relay_filters.load(Ordering::Relaxed) > 0
+    }
+
+    fn on_relay<'a>(&'a self, passing: Passing) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            for (script, spec) in self.core.filters(EventKind::Relay, None) {
+                let answer = self.core.ask(&script, &spec, Subject::Relay(passing.clone())).await;
+                if matches!(answer, FilterAnswer::Drop(_)) {
+                    return false;
+                }
+            }
+            true
         })
     }
 }

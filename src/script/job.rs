@@ -10,7 +10,7 @@ use super::error::ScriptError;
 use super::meter::lock;
 use super::outside::WebResponse;
 use super::time::{Activity, Busy};
-use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, PeerInfo, Person};
+use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, Passing, PeerInfo, Person};
 use rumormill_api::{Millis, MsgId};
 
 /// Most events that wait for one script; what comes on top is not delivered to it.
@@ -93,11 +93,12 @@ impl Slot {
     }
 }
 
-/// A message on its way through a filter.
+/// What is on its way through a filter.
 #[derive(Clone, Debug)]
 pub(super) enum Subject {
     Send(Draft),
     Receive(Message),
+    Relay(Passing),
 }
 
 /// What observers hear.

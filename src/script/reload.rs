@@ -178,9 +178,8 @@ impl Core {
                     self.say(NoticeLevel::Info, name, &format!("{what} {name} ({took} ms)"));
                 }
                 for permission in refused {
-                    let text = format!(
-                        "{name} asks for {permission:?}, which is not granted: to grant it, add {permission:?} to `allow` under [scripts.{name}] in the config"
-                    );
+                    let how = new.grants.how_to_grant(&permission);
+                    let text = format!("{name} asks for {permission:?}, which is not granted: to grant it, {how}");
                     self.say(NoticeLevel::Info, name, &text);
                 }
                 Some(true)

@@ -36,6 +36,8 @@ pub(super) struct Link {
     pub(super) activity: Arc<Activity>,
     /// Whether the node's runtime is one whose time is virtual.
     virtual_time: bool,
+    /// How many `relay` filters the running scripts have: what the node's driver looks at, without a lock.
+    pub(super) relay_filters: AtomicUsize,
 }
 
 impl Default for Link {
@@ -58,6 +60,7 @@ impl Link {
             early: Mutex::default(),
             core: OnceLock::new(),
             activity: Arc::default(),
+            relay_filters: AtomicUsize::new(0),
         }
     }
 
@@ -102,6 +105,7 @@ impl Link {
 pub(super) enum EventKind {
     Send,
     Receive,
+    Relay,
     Message,
     Join,
     Leave,
@@ -114,9 +118,10 @@ pub(super) enum EventKind {
 
 impl EventKind {
     /// Every event and its name.
-    pub(super) const ALL: [(Self, &'static str); 10] = [
+    pub(super) const ALL: [(Self, &'static str); 11] = [
         (Self::Send, "send"),
         (Self::Receive, "receive"),
+        (Self::Relay, "relay"),
         (Self::Message, "message"),
         (Self::Join, "join"),
         (Self::Leave, "leave"),
@@ -197,6 +202,12 @@ pub(super) struct Registered {
     pub(super) handlers: Vec<HandlerSpec>,
 }
 
+impl Registered {
+    fn relay_filters(&self) -> usize {
+        self.handlers.iter().filter(|handler| handler.event == EventKind::Relay).count()
+    }
+}
+
 /// Whether a script runs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ScriptState {
@@ -235,7 +246,7 @@ pub(super) struct Shared {
     pub(super) watchdog: Arc<super::watchdog::Watchdog>,
     pub(super) meter: Arc<Meter>,
     pub(super) inbox: Inbox,
-    pub(super) registered: Mutex<Arc<Registered>>,
+    registered: Mutex<Arc<Registered>>,
     pub(super) state: Mutex<ScriptState>,
     pub(super) last_error: Mutex<Option<String>>,
     pub(super) calls: AtomicU64,
@@ -297,6 +308,21 @@ impl Shared {
         Arc::clone(&lock(&self.registered))
     }
 
+    /// Shows the host what is registered, unless it has ended.
+    pub(super) fn register(&self, registered: Arc<Registered>) {
+        let mut shown = lock(&self.registered);
+        // Under the lock: who ends it clears what is shown after that.
+        if self.is_running() {
+            self.exchange(&mut shown, registered);
+        }
+    }
+
+    fn exchange(&self, shown: &mut Arc<Registered>, registered: Arc<Registered>) {
+        self.link.relay_filters.fetch_add(registered.relay_filters(), Ordering::Relaxed);
+        self.link.relay_filters.fetch_sub(shown.relay_filters(), Ordering::Relaxed);
+        *shown = registered;
+    }
+
     /// The processor time of its thread so far.
     pub(super) fn cpu(&self) -> Duration {
         let ended = *lock(&self.cpu_at_end);
@@ -338,7 +364,7 @@ impl Shared {
         }
         *now = state;
         drop(now);
-        *lock(&self.registered) = Arc::default();
+        self.exchange(&mut lock(&self.registered), Arc::default());
         self.inbox.close();
         for (_, slot) in lock(&self.waiting).drain(..) {
             slot.answer(Answer::Gone);

@@ -25,6 +25,9 @@ const EMBEDDED: [(&str, &str); 13] = [
     ("commands/whoami.lua", include_str!("../../lua/commands/whoami.lua")),
 ];
 
+/// Modules that ship: what `require` finds where neither the script nor its folder has one of the name.
+const EMBEDDED_MODULES: [(&str, &str); 1] = [("plural", include_str!("../../lua/lib/plural.lua"))];
+
 /// A script's source, as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Source {
@@ -147,11 +150,14 @@ fn check(bytes: Vec<u8>, max_bytes: usize) -> Result<Arc<str>, String> {
     }
 }
 
-/// Where `require(name)` of a script looks: its own `lib/` beside it, then the folder's `lib/`.
+/// Where `require(name)` of a script looks: its own `lib/` beside it, then the folder's `lib/`, then what ships.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Libraries {
     pub(super) roots: Vec<PathBuf>,
 }
+
+/// Most files that one script may require or look for. All of them are read again at each look at the folder.
+pub(super) const DEPENDENCIES_MAX: usize = 256;
 
 /// A file that a script required or looked for, and its hash (`None`: it wasn't there).
 pub(super) type Dependency = (PathBuf, Option<blake3::Hash>);
@@ -182,8 +188,14 @@ impl Libraries {
         let relative = format!("{}.lua", name.replace('.', "/"));
         for root in &self.roots {
             let path = root.join(&relative);
+            let known = seen.iter().any(|(looked, _)| *looked == path);
+            if !known && seen.len() >= DEPENDENCIES_MAX {
+                return Err(format!("a script may look for at most {DEPENDENCIES_MAX} files of modules"));
+            }
             let text = read(&path, max_bytes);
-            seen.push((path.clone(), text.as_ref().map(hash_of)));
+            if !known {
+                seen.push((path.clone(), text.as_ref().map(hash_of)));
+            }
             let Some(text) = text else { continue };
             let inside = match (std::fs::canonicalize(root), std::fs::canonicalize(&path)) {
                 (Ok(root), Ok(path)) => path.starts_with(root),
@@ -194,6 +206,9 @@ impl Libraries {
             }
             let text = text.map_err(|error| format!("module {name:?} {error}"))?;
             return Ok((format!("lib/{relative}"), text));
+        }
+        if let Some((_, text)) = EMBEDDED_MODULES.iter().find(|(module, _)| *module == name) {
+            return Ok((format!("lib/{relative}"), (*text).into()));
         }
         Err(format!(
             "there is no module {name:?}; it would be lib/{relative} beside the script or in the script folder"
@@ -265,7 +280,19 @@ mod tests {
         for name in ["../secret", "..secret", "/etc/passwd", "link", "", ".", "none"] {
             assert!(libraries.find(name, 100, &mut seen).is_err(), "{name}");
         }
-        assert!(unchanged(&seen, 100));
+        // What ships is found last.
+        assert!(libraries.find("plural", 1_000, &mut seen).unwrap().1.contains("return function"));
+        assert!(unchanged(&seen, 1_000));
+        // Each file counts once, and not without end.
+        let looked_for = seen.len();
+        assert!(libraries.find("none", 100, &mut seen).is_err());
+        assert_eq!(seen.len(), looked_for);
+        for n in 0..DEPENDENCIES_MAX {
+            assert!(libraries.find(&format!("none{n}"), 100, &mut seen).is_err());
+        }
+        assert_eq!(seen.len(), DEPENDENCIES_MAX);
+        assert!(libraries.find("another", 100, &mut seen).unwrap_err().contains("at most 256 files"));
+        assert!(libraries.find("good", 100, &mut seen).is_ok());
         std::fs::write(dir.path().join("lib/none.lua"), "return 1").unwrap();
         assert!(!unchanged(&seen, 100));
     }

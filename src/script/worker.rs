@@ -155,6 +155,9 @@ impl Worker {
         worker.metered(Mode::Loading, budget, |lua, _| {
             lua.load(text).set_name(name).set_mode(mlua::chunk::ChunkMode::Text).exec()
         })?;
+        // What the making of the state and the loading left behind, a script that sits idle would keep.
+        drop(worker.sandbox.lua.gc_collect());
+        shared.memory.store(worker.sandbox.lua.used_memory(), Ordering::Relaxed);
         Ok(worker)
     }
 
@@ -309,6 +312,7 @@ impl Worker {
             let table = match subject {
                 Subject::Send(draft) => api::draft_table(lua, draft)?,
                 Subject::Receive(message) => api::message_table(lua, api, message)?,
+                Subject::Relay(passing) => api::passing_table(lua, passing)?,
             };
             let values: MultiValue = function.call(table)?;
             filter_answer(spec.event, &values)

@@ -301,6 +301,12 @@ struct PausedClock {
     start: tokio::time::Instant,
 }
 
+/// The present runtime's time, from its beginning on.
+pub fn paused_clock() -> Arc<dyn rumormill::node::Clock> {
+    let (runtime, start) = (tokio::runtime::Handle::current(), tokio::time::Instant::now());
+    Arc::new(PausedClock { runtime, start })
+}
+
 impl rumormill::node::Clock for PausedClock {
     fn now(&self) -> rumormill::proto::Now {
         let _entered = self.runtime.enter();
@@ -317,9 +323,8 @@ impl Bench {
         granted.allow.extend(["http:example.org".to_owned(), "http:api.example.org".to_owned()]);
         let scripts = files.iter().map(|(file, _)| (name(file), granted.clone())).collect();
         let (outside, web) = outside();
-        let clock = PausedClock { runtime: tokio::runtime::Handle::current(), start: tokio::time::Instant::now() };
-        let clock: Arc<dyn rumormill::node::Clock> = Arc::new(clock);
-        let mut bench = Self::with(files, HostConfig { scripts, outside, clock: Some(clock), ..HostConfig::default() });
+        let clock = Some(paused_clock());
+        let mut bench = Self::with(files, HostConfig { scripts, outside, clock, ..HostConfig::default() });
         bench.web = web;
         bench
     }

@@ -57,6 +57,11 @@ impl Entry {
     pub(super) const fn short(&self) -> ShortId {
         self.short
     }
+
+    /// How long the envelope is, while it is kept.
+    pub(super) fn envelope_bytes(&self) -> usize {
+        self.frame.len().saturating_sub(MESSAGE_HEADER_BYTES)
+    }
 }
 
 /// The last [`RECENT_MAX_IDS`] envelopes. The maps are looked up, never iterated, so their order decides nothing.

@@ -15,6 +15,7 @@
 //! Every envelope is sent in full or announced on every link whose peer isn't known to have it. So which pairs are lazy decides
 //! about the time that an envelope takes, never about whether it comes.
 
+mod consent;
 mod lazy;
 mod ledger;
 mod pairs;
@@ -39,6 +40,8 @@ use ledger::{ENOUGH, Ledger, Place};
 use pairs::Pairs;
 use waits::{Came, Waits};
 
+use consent::Consent;
+pub use consent::RELAYS_WAITING_MAX;
 pub use lazy::{ANNOUNCE_AFTER_MS, ANNOUNCED_MAX};
 pub(super) use lazy::{Lazy, flush, flush_link};
 pub use ledger::{KEPT_MAX_BYTES, RECENT_MAX_IDS};
@@ -65,6 +68,7 @@ pub(super) struct Rumors {
     pairs: Pairs,
     waits: Waits,
     pending: BTreeMap<MsgId, Pending>,
+    consent: Consent,
     /// The next envelope whose copies are to be counted.
     reviewed: Place,
     /// Live envelopes since this was last looked at, and those of them that had to be asked for.
@@ -81,6 +85,7 @@ impl Rumors {
             pairs: Pairs::default(),
             waits: Waits::new(),
             pending: BTreeMap::new(),
+            consent: Consent::default(),
             reviewed: 0,
             came: 0,
             late: 0,
@@ -277,7 +282,7 @@ impl Rumors {
             entry.gave.insert(slot);
         }
         self.arrived(core, from, place);
-        self.spread(core, Some(from), place);
+        self.relay(core, from, place);
         core.out.push_back(Output::Accept(Accepted { envelope, expiry, source, synced: false, window: true }));
     }
 

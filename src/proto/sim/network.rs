@@ -212,6 +212,8 @@ impl<D: Dedup> Sim<D> {
                 }
             }
             Output::Accept(accepted) => self.accept(number, &accepted),
+            // Nobody there is asked about relaying.
+            Output::MayRelay { .. } => {}
             asked @ (Output::Ask(_) | Output::Look(..) | Output::Fetch(..)) => {
                 self.schedule(soon, Event::Store(number, life, Box::new(asked)));
             }

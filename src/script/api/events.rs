@@ -28,6 +28,11 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
             api.shared.grants.need_room(chat)?;
         }
         let drop_on_error = options.opt_string("on_error")?.as_deref() == Some("drop");
+        if drop_on_error && event == EventKind::Relay {
+            return Err(Refusal::Say(
+                "a \"relay\" filter that fails or is late passes on: on_error can't be \"drop\" for it".to_owned(),
+            ));
+        }
         if api.snapshot().handlers.len() >= HANDLERS_MAX {
             return Err(Refusal::Say(format!("at most {HANDLERS_MAX} handlers a script")));
         }

@@ -7,7 +7,7 @@ use mlua::{Lua, Table, Value};
 use super::args::{number, string};
 use super::chat::{message_id, request_send};
 use super::{Api, Refusal, define};
-use crate::node::{Draft, LoadReport, Message, PeerInfo, Person};
+use crate::node::{Draft, LoadReport, Message, Passing, PeerInfo, Person};
 use crate::room::PersonId;
 use crate::script::convert::{clean_line, clean_text};
 use crate::script::job::MemberInfo;
@@ -96,6 +96,15 @@ pub(in crate::script) fn peer_table(lua: &Lua, peer: &PeerInfo) -> mlua::Result<
     table.raw_set("addr", peer.addr.as_str())?;
     table.raw_set("outgoing", peer.outgoing)?;
     table.raw_set("fingerprint", peer.fingerprint.as_str())?;
+    Ok(table)
+}
+
+/// An envelope as a `relay` filter sees it.
+pub(in crate::script) fn passing_table(lua: &Lua, passing: &Passing) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(0, 3)?;
+    table.raw_set("id", passing.id.to_string())?;
+    table.raw_set("size", passing.size)?;
+    table.raw_set("link", peer_table(lua, &passing.link)?)?;
     Ok(table)
 }
 

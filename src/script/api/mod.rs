@@ -1,6 +1,7 @@
 //! What scripts call: one file per namespace. Every function goes through [`define`], which turns a refusal into a Lua
 //! error that says function, reason, file and line.
 
+mod answers;
 mod args;
 mod chat;
 mod check;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
+use answers::{ANSWERS_MAX, Answers};
 use args::Args;
 pub(super) use args::Refusal;
 pub(super) use command::Command;
@@ -39,7 +41,7 @@ pub(super) use http::response_table;
 #[cfg(feature = "http")]
 pub(super) use http::{grants, host_of};
 pub(super) use json::{from_lua, to_lua};
-pub(super) use message::{draft_table, gap_args, member_table, message_table, peer_table, report_table};
+pub(super) use message::{draft_table, gap_args, member_table, message_table, passing_table, peer_table, report_table};
 pub(super) use timer::{Spawned, Timer};
 
 use super::bucket::Bucket;
@@ -55,9 +57,6 @@ pub(super) const COMMANDS_MAX: usize = 256;
 pub(super) const HANDLERS_MAX: usize = 256;
 /// Log lines that one script may write at once, and a second in the long run.
 const LOG_LINES: (f64, f64) = (200.0, 50.0);
-/// Messages that a script may send to a chat in answer to bots: so many until a person speaks there, and one more every
-/// ten minutes. Two bots that answer each other fall silent.
-const BOT_ANSWERS: (f64, f64) = (5.0, 1.0 / 600.0);
 
 /// What the thread is running now: whether it may wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,7 +95,7 @@ pub(super) struct Api {
     live: Cell<bool>,
     sends: RefCell<HashMap<String, Bucket>>,
     /// Answers to bots, by chat.
-    bot_answers: RefCell<HashMap<String, Bucket>>,
+    bot_answers: RefCell<HashMap<String, Answers>>,
     logs: RefCell<Bucket>,
     notices: RefCell<Bucket>,
     web: RefCell<Bucket>,
@@ -190,9 +189,7 @@ impl Api {
     /// Shows the host what is registered.
     pub(super) fn publish(&self) {
         self.live.set(true);
-        if self.shared.is_running() {
-            *super::meter::lock(&self.shared.registered) = self.snapshot();
-        }
+        self.shared.register(self.snapshot());
     }
 
     /// What is registered now.
@@ -255,9 +252,7 @@ impl Api {
 
     /// A person has spoken in a chat: bots may be answered again.
     pub(super) fn person_spoke(&self, chat: &str) {
-        if let Some(bucket) = self.bot_answers.borrow_mut().get_mut(chat) {
-            bucket.fill();
-        }
+        self.bot_answers.borrow_mut().remove(chat);
     }
 
     /// Takes a token for a message to a chat.
@@ -266,12 +261,10 @@ impl Api {
         let now = self.shared.link.time.instant();
         if self.by_bot.get() {
             let mut answers = self.bot_answers.borrow_mut();
-            let bucket =
-                answers.entry(chat.to_owned()).or_insert_with(|| Bucket::new(BOT_ANSWERS.0, BOT_ANSWERS.1, now));
-            if !bucket.take(now) {
+            if !answers.entry(chat.to_owned()).or_insert_with(|| Answers::new(now)).take(now) {
                 return Err(Refusal::Say(format!(
-                    "too many answers to bots in {chat:?}: at most {} until a person speaks there",
-                    BOT_ANSWERS.0
+                    "too many answers to bots in {chat:?}: at most {ANSWERS_MAX} until a person speaks there, and then ever \
+                     fewer"
                 )));
             }
         }

@@ -7,6 +7,7 @@ use mlua::{Lua, Table};
 
 use super::{Api, Op, Refusal, define};
 use crate::script::convert::clean_line;
+use crate::script::host::RELOADS;
 use crate::script::shared::ScriptState;
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
@@ -40,14 +41,20 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
 
     let reload = define(lua, api, "rumor.reload", |_, api, args| {
         let name = args.opt_string(0)?;
+        let core = api.shared.link.core.get().and_then(Weak::upgrade);
         if let Some(name) = &name {
-            let core = api.shared.link.core.get().and_then(Weak::upgrade);
-            let names: Vec<_> =
-                core.map(|core| core.status()).unwrap_or_default().into_iter().map(|status| status.name).collect();
+            let scripts = core.as_ref().map(|core| core.status()).unwrap_or_default();
+            let names: Vec<_> = scripts.into_iter().map(|status| status.name).collect();
             if !names.contains(name) {
                 let name = clean_line(name, 64);
                 return Err(Refusal::Say(format!("there is no script {name:?}; valid: {}", names.join(", "))));
             }
+        }
+        if !core.is_some_and(|core| core.may_reload(&api.shared)) {
+            return Err(Refusal::Say(format!(
+                "too many reloads: at most {} at once and {} a minute",
+                RELOADS.0, RELOADS.1
+            )));
         }
         *api.pending.borrow_mut() = Some(Op::Reload(name));
         Ok(())

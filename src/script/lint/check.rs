@@ -588,7 +588,7 @@ mod tests {
             [
                 "1: \"http:a.org\" is declared, but nothing here needs it",
                 "1: \"store\" is declared, but nothing here needs it",
-                "1: there is no permission \"bake\"; valid: send, filter, ui, store, history, files, http:HOST",
+                "1: there is no permission \"bake\"; valid: send, filter, ui, store, history, files, relay, http:HOST",
                 "2: this needs \"filter\": add it to `permissions` of rumor.script",
                 "3: this needs \"send\": add it to `permissions` of rumor.script",
             ]

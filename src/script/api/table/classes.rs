@@ -63,6 +63,17 @@ pub(in crate::script) const CLASSES: &[Class] = &[
         methods: &[],
     },
     Class {
+        name: "Passing",
+        variable: "passing",
+        doc: "An envelope, sealed, as a `relay` filter gets it: all that a relay knows of it.",
+        fields: &[
+            must("id", TEXT, "64 hexadecimal digits"),
+            must("size", Type::Number, "its size in bytes: one of the few that there are"),
+            must("link", Type::Class("Peer"), "the peer that it came from"),
+        ],
+        methods: &[],
+    },
+    Class {
         name: "Person",
         variable: "person",
         doc: "Who said something. A nick can be taken by anyone, the id can't.",

@@ -24,6 +24,16 @@ pub(in crate::script) const EVENTS: &[Event] = &[
         doc: "Filter: a message before it is shown, history too. Returns as for `send`.",
     },
     Event {
+        name: "relay",
+        params: &[must("passing", Type::Class("Passing"), "")],
+        returns: &[Type::Maybe(&Type::Boolean)],
+        needs: Some("relay"),
+        may_wait: false,
+        doc: "Filter: somebody's envelope before it is passed on as it comes. `nil` passes it on, `false` doesn't; this node \
+              keeps it, reads it if it can, and shows it to peers that reconcile all the same. A filter that fails, or hasn't \
+              answered in 25 ms, has passed it on.",
+    },
+    Event {
         name: "message",
         params: &[must("msg", MESSAGE, "")],
         returns: &[],

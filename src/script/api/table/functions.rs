@@ -19,7 +19,7 @@ const ABOUT: &[Field] = &[
     may(
         "permissions",
         Type::List(&TEXT, 64),
-        "what it asks for: `send`, `filter`, `ui`, `store`, `history`, `files`, `http:HOST`",
+        "what it asks for: `send`, `filter`, `ui`, `store`, `history`, `files`, `http:HOST`, or `relay` alone",
     ),
 ];
 
