@@ -138,10 +138,10 @@ enum Target {
 fn row(what: &str, measured: f64, unit: &str, target: Target) {
     let (target, verdict) = match target {
         Target::Shown(target) => (target.to_owned(), ""),
-        Target::AtMost(most, unit) if measured <= most => (format!("at most {most} {unit}"), "met"),
+        Target::AtMost(most, unit) if measured <= most => (format!("at most {most:.2} {unit}"), "met"),
         Target::AtMost(most, unit) => {
             MISSED.store(true, Ordering::Relaxed);
-            (format!("at most {most} {unit}"), "MISSED")
+            (format!("at most {most:.2} {unit}"), "MISSED")
         }
     };
     println!("{what:<52} {measured:>12.2} {unit:<12} target: {target:<28} {verdict}");
@@ -407,7 +407,7 @@ impl Whole {
         let config = Config::parse(&text, Format::Toml, Path::new("bench.toml"), None).unwrap();
         let state = tempfile::tempdir().unwrap();
         let hooks = Arc::clone(&host) as Arc<dyn Hooks>;
-        let builder = Builder::new(config, Profile::open(state.path()).unwrap()).hooks(Arc::clone(&hooks));
+        let builder = Builder::new(config, Profile::open(&state.path().join(name)).unwrap()).hooks(Arc::clone(&hooks));
         let node = builder.start().await.unwrap();
         let handle = Handle::new(Arc::clone(&node) as Arc<dyn NodeApi>, hooks);
         host.attach(handle.clone());
