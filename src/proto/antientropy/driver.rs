@@ -464,7 +464,7 @@ impl Recon {
 
     /// What the end of a session about the window says about whom to compare with next.
     fn learn_from(&mut self, core: &mut Core, session: &Session, answered: bool) {
-        if session.received > 0 {
+        if session.received > 0 || session.waiting > 0 {
             // What comes by repair isn't flooded, so the other links may lack it. Without this each hop would wait for its
             // minute; where nothing is lacking it costs a few dozen bytes a link, and at most once in CATCH_UP_EVERY_MS.
             let others: Vec<_> = core.ready_links().map(|(id, _)| id).filter(|id| *id != session.link).collect();
