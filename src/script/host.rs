@@ -146,7 +146,7 @@ impl Host {
             config,
         });
         let _ = core.link.core.set(Arc::downgrade(&core));
-        core.reconcile(Instant::now(), Duration::ZERO, true);
+        core.reconcile(Instant::now(), Duration::ZERO, true, None);
         let reloader = if core.config.watch && (core.config.folder.is_some() || !core.config.files.is_empty()) {
             Some(Reloader::start(&core, pace).map_err(HostError::Thread)?)
         } else {
@@ -313,13 +313,7 @@ impl Core {
 
     /// Looks at the script folder now; the scripts of that name are loaded anew even if nothing changed.
     pub(super) fn reload(&self, name: Option<&str>) -> (usize, usize) {
-        if let Some(name) = name {
-            let mut entries = lock(&self.entries);
-            for (_, entry) in entries.iter_mut().filter(|(label, _)| super::source::name_of(label) == name) {
-                entry.forget();
-            }
-        }
-        let done = self.reconcile(Instant::now(), Duration::ZERO, false);
+        let done = self.reconcile(Instant::now(), Duration::ZERO, false, name);
         (done.loaded, done.failed)
     }
 

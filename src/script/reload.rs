@@ -44,7 +44,7 @@ pub(super) struct Reconciled {
 
 impl Entry {
     /// Lets the next look load it anew.
-    pub(super) fn forget(&mut self) {
+    fn forget(&mut self) {
         self.tried = blake3::Hash::from_bytes([0; 32]);
     }
 
@@ -76,9 +76,17 @@ impl Entry {
 type Staged = (Result<Arc<Shared>, ScriptError>, Vec<Dependency>);
 
 impl Core {
-    /// Makes what runs agree with what is in the folder.
-    pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool) -> Reconciled {
+    /// Makes what runs agree with what is in the folder; the scripts of the name `anew` are loaded even if nothing changed.
+    pub(super) fn reconcile(&self, now: Instant, grace: Duration, starting: bool, anew: Option<&str>) -> Reconciled {
         let _one_at_a_time = lock(&self.exchange);
+        // Not before: a load that was under way would count as the one that is asked for.
+        if let Some(name) = anew {
+            let mut entries = lock(&self.entries);
+            entries
+                .iter_mut()
+                .filter(|(label, _)| source::name_of(label) == name)
+                .for_each(|(_, entry)| entry.forget());
+        }
         let max = self.config.budgets.source_max_bytes;
         let sources = source::discover(self.config.folder.as_deref(), &self.config.files, max);
         let labels: BTreeSet<String> = sources.keys().chain(lock(&self.entries).keys()).cloned().collect();

@@ -83,7 +83,7 @@ fn watch_loop(core: &Weak<Core>, watch: &mut Watch, heard: &Receiver<()>, stoppe
         }
         let Some(core) = core.upgrade() else { return };
         watch.refresh();
-        let done = core.reconcile(Instant::now(), pace.grace, false);
+        let done = core.reconcile(Instant::now(), pace.grace, false, None);
         wait = if done.pending { pace.grace.min(pace.poll) } else { pace.poll };
     }
 }
