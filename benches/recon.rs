@@ -72,7 +72,7 @@ fn main() -> ExitCode {
         "digests of all, from nothing: {build:.0?} a side ({:.0?} both); {resident} KiB kept, {peak} KiB at most",
         began.elapsed()
     );
-    // What redb caches of its pages is its own, 32 MiB at most, and in that figure.
+    // What redb caches of its pages is its own, 24 MiB at most, and in that figure.
     target("building the session, ms", build.as_secs_f64() * 1e3, 1e3);
     target("memory for building it, KiB", peak as f64, 100.0 * 1024.0);
     println!();

@@ -61,7 +61,7 @@ pub fn register(registry: &mut Registry) {
 
 /// Opens the store in `config.folder`, or creates it.
 ///
-/// Options: `cache_mib`, the memory for cached pages (1 to 4096, 32 if not given), and `ballast_mib`, the reserve on
+/// Options: `cache_mib`, the memory for cached pages (1 to 4096, 24 if not given), and `ballast_mib`, the reserve on
 /// disk that is given back when the disk is full (0 to 1024, 4 if not given; 0 for none).
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use crate::NAME;
 const MIB: usize = 1 << 20;
 
 /// Memory for cached pages where the config doesn't say, in MiB.
-const CACHE_DEFAULT_MIB: usize = 32;
+const CACHE_DEFAULT_MIB: usize = 24;
 /// Least memory for cached pages, in MiB.
 const CACHE_MIN_MIB: usize = 1;
 /// Most memory for cached pages, in MiB.
