@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 use crate::node::Dissemination;
 pub use error::{ConfigError, Problem};
 pub use file::Backends;
+#[cfg(feature = "luau")]
 pub(crate) use resolve::RELAY;
 pub use resolve::{
     CHATS_MAX, DEDUP_CAPACITY_MAX, DEDUP_CAPACITY_MIN, DEDUP_ROTATE_MAX_HOURS, NAME_MAX_BYTES, OUTGOING_MAX, PEERS_MAX,
