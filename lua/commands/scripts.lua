@@ -1,6 +1,8 @@
 -- scripts [<name>]: how the scripts fare: state, processor time, memory, calls, and what went wrong last.
 rumor.script({ name = "scripts", description = "Says how the scripts fare", permissions = { "ui" } })
 
+local plural = require("plural")
+
 local function memory(bytes)
     return bytes < 1024 and `{bytes} B` or bytes < 1048576 and string.format("%.0f KiB", bytes / 1024)
         or string.format("%.1f MiB", bytes / 1048576)
@@ -13,8 +15,8 @@ end
 local function details(script)
     local lines = {
         `{script.name} ({script.file}{script.embedded and ", built in" or ""}): {script.state}`,
-        `  processor {time(script.cpu)}, memory {memory(script.memory)}, {script.calls} calls, {script.kills} killed, {script.missed} events missed`,
-        `  {script.commands} commands, {script.handlers} handlers, {script.timers} timers`,
+        `  processor {time(script.cpu)}, memory {memory(script.memory)}, {plural(script.calls, "call")}, {script.kills} killed, {plural(script.missed, "event")} missed`,
+        `  {plural(script.commands, "command")}, {plural(script.handlers, "handler")}, {plural(script.timers, "timer")}`,
     }
     if script.reason then
         table.insert(lines, "  disabled: " .. script.reason)
@@ -50,7 +52,7 @@ rumor.command("scripts", {
             local trouble = script.last_error and "  ! " .. script.last_error or ""
             table.insert(
                 lines,
-                `  {script.file}{pad}{script.state}, {time(script.cpu)}, {memory(script.memory)}, {script.calls} calls, {script.kills} killed{trouble}`
+                `  {script.file}{pad}{script.state}, {time(script.cpu)}, {memory(script.memory)}, {plural(script.calls, "call")}, {script.kills} killed{trouble}`
             )
         end
         ctx:print("Scripts (state, processor time, memory):\n" .. table.concat(lines, "\n"))
