@@ -29,7 +29,7 @@ pub use file::Backends;
 pub(crate) use resolve::RELAY;
 pub use resolve::{
     CHATS_MAX, DEDUP_CAPACITY_MAX, DEDUP_CAPACITY_MIN, DEDUP_ROTATE_MAX_HOURS, NAME_MAX_BYTES, OUTGOING_MAX, PEERS_MAX,
-    SECRET_FILE_MAX_BYTES, WINDOW_QUOTA_MIN_BYTES,
+    PERMISSIONS, SECRET_FILE_MAX_BYTES, WINDOW_QUOTA_MIN_BYTES,
 };
 pub use secret::{SECRET_BYTES, Secret, SecretText};
 pub use value::check_name;

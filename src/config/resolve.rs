@@ -36,8 +36,8 @@ pub const DEDUP_CAPACITY_MAX: u64 = 1 << 26;
 pub const DEDUP_ROTATE_MAX_HOURS: u64 = 14 * 24;
 /// Largest file with a secret, a passphrase or an invite, in bytes.
 pub const SECRET_FILE_MAX_BYTES: u64 = 4_096;
-/// What a script can be granted, beside `http:HOST`.
-const PERMISSIONS: [&str; 7] = ["send", "filter", "ui", "store", "history", "files", RELAY];
+/// The permissions that a script can declare and be granted, beside `http:HOST`.
+pub const PERMISSIONS: [&str; 7] = ["send", "filter", "ui", "store", "history", "files", RELAY];
 /// What a script is granted alone, that it knows of no room: to decide what is passed on.
 pub(crate) const RELAY: &str = "relay";
 

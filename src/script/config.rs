@@ -90,9 +90,6 @@ impl Default for Budgets {
     }
 }
 
-/// The permissions that a script can declare and be granted.
-pub const PERMISSIONS: [&str; 7] = ["send", "filter", "ui", "store", "history", "files", RELAY];
-
 /// What one script may see and do.
 #[derive(Clone, Debug)]
 pub(super) struct Grants {
@@ -175,6 +172,7 @@ fn covers(granted: &str, host: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::config::PERMISSIONS;
 
     #[test]
     fn the_config_s_defaults_are_the_host_s() {

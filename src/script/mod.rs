@@ -53,8 +53,8 @@ mod worker;
 /// Where scripts' log lines and the host's go: below the program's own name, which is what its log listens to.
 const LOG_TARGET: &str = "rumormill::script";
 
-pub use crate::config::ScriptConfig;
-pub use config::{Budgets, HostConfig, PERMISSIONS};
+pub use crate::config::{PERMISSIONS, ScriptConfig};
+pub use config::{Budgets, HostConfig};
 pub use error::ScriptError;
 pub use host::{Host, HostError, ScriptStatus};
 pub use job::Evaluated;

@@ -41,6 +41,7 @@ const LAYERS: &[Layer] = &[
             // What a script is granted and may use: plain data.
             "config::ScriptConfig",
             "config::ScriptLimits",
+            "config::PERMISSIONS",
             "config::RELAY",
             // What scripts keep: the host fills the stores that it is handed, and opens none of its own.
             "api::Store",

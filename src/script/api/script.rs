@@ -5,7 +5,7 @@ use std::rc::Rc;
 use mlua::{Lua, Table};
 
 use super::{Api, Mode, Refusal, define};
-use crate::script::config::PERMISSIONS;
+use crate::config::PERMISSIONS;
 use crate::script::meter::lock;
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {

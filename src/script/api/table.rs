@@ -140,7 +140,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::script::config::PERMISSIONS;
+    use crate::config::PERMISSIONS;
     use crate::script::shared::EventKind;
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::calls::{Arg, Use, is_keyword, parameters, uses};
 use super::lexer::{Token, tokens};
+use crate::config::PERMISSIONS;
 use crate::script::api::table::{CLASSES, Class, EVENTS, FUNCTIONS, Field, Function, Type};
-use crate::script::config::PERMISSIONS;
 
 /// Something wrong, and where.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
