@@ -132,6 +132,16 @@ pub(super) struct DriverState {
     started: Option<u64>,
 }
 
+impl DriverState {
+    /// The token of a further sync of a load.
+    fn token_of(&mut self, load: u64) -> u64 {
+        let token = self.next_token;
+        self.next_token += 1;
+        self.tokens.insert(token, load);
+        token
+    }
+}
+
 /// Why the driver woke up.
 enum Wake {
     Links,
@@ -459,9 +469,7 @@ impl Driver {
         }
         load.open = scopes.len();
         for scope in scopes {
-            let token = self.state.next_token;
-            self.state.next_token += 1;
-            self.state.tokens.insert(token, load_id);
+            let token = self.state.token_of(load_id);
             self.feed(Input::Sync { token, scope, link: None });
         }
     }
@@ -493,9 +501,7 @@ impl Driver {
         }
         if let Some((room, limit)) = load.then.take().zip(load.limit) {
             load.open = 1;
-            let token = self.state.next_token;
-            self.state.next_token += 1;
-            self.state.tokens.insert(token, id);
+            let token = self.state.token_of(id);
             return self.feed(Input::SyncNewest { token, room, limit });
         }
         // With a limit the archive is the last that ends, where there is one.

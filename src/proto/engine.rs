@@ -13,7 +13,7 @@ use super::timers::Alarm;
 use super::wire::{
     Batch, ByeReason, Fault, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Message, RawMessage, link_key_to_x25519,
 };
-use super::{Counters, EngineConfig, EngineEvent, Input, Now, Output, Timer};
+use super::{Counters, EngineConfig, EngineEvent, Input, Now, Output, Scope, Timer};
 
 /// Two links to one peer that came up within this time may be the two ends' dials crossing, in milliseconds.
 const CROSSING_DIALS_MS: Millis = 10_000;
@@ -69,7 +69,7 @@ impl<D: Dedup> Engine<D> {
             Input::Fetched(session, envelopes) => self.recon.fetched(&mut self.core, session, envelopes),
             Input::Sync { token, scope, link } => self.recon.sync(&mut self.core, token, scope, link, None),
             Input::SyncNewest { token, room, limit } => {
-                self.recon.sync(&mut self.core, token, super::Scope::Archive(room), None, Some(limit.max(1)));
+                self.recon.sync(&mut self.core, token, Scope::Archive(room), None, Some(limit.max(1)));
             }
             Input::Rooms(rooms) => self.recon.set_rooms(rooms),
             Input::AskRelays(ask) => self.rumors.ask_relays(&mut self.core, ask),
