@@ -7,7 +7,7 @@
 //! | `start`, `handle` | a node's parts wired together; the real node behind the handle |
 //! | `driver` | one task that owns the engine: links, timers and answers in, effects out |
 //! | `outbox` | what one turn of the driver gathers for the links and the vault |
-//! | `vault` | the store and the rooms, on a thread of their own: group commit, open, acknowledge |
+//! | `vault` | the store and the rooms, on a thread of their own or in a task: group commit, open, acknowledge |
 //! | `relays` | the driver's way to the `relay` filter |
 //! | `presenter` | `receive` filters, then the event bus |
 //! | `announce` | this node's own address, signed |

@@ -147,6 +147,7 @@ impl Parts {
         let (to_driver, requests) = mpsc::channel(REQUESTS_MAX);
         let retry_wanted = Arc::new(AtomicBool::new(false));
         self.retention.ephemeral = vault::ephemeral(rooms);
+        let as_task = self.inline || self.history.never_waits();
         let vault = Vault {
             history: self.history,
             names: self.chats.iter().map(|chat| Arc::clone(&chat.name)).collect(),
@@ -163,8 +164,8 @@ impl Parts {
             trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
         };
-        if self.inline {
-            tokio::spawn(vault.run_inline(commands));
+        if as_task {
+            tokio::spawn(vault.run_as_task(commands));
         } else {
             let thread = std::thread::Builder::new().name("rumor-vault".into());
             thread

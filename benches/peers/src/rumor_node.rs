@@ -107,6 +107,10 @@ struct Watched {
 
 // What only the tools for damaged stores call (`check`, `mend`, `compact`) isn't passed on.
 impl History for Watched {
+    fn never_waits(&self) -> bool {
+        self.history.never_waits()
+    }
+
     fn append(&mut self, batch: &[Entry]) -> ApiResult<Appended> {
         let appended = self.history.append(batch)?;
         (self.on_append)(batch);

@@ -260,6 +260,12 @@ fn unsupported(what: &str) -> Error {
 /// peers); [`Invalid`](crate::ErrorKind::Invalid) for an entry whose `id` isn't its envelope's hash or whose state
 /// key is too long. An error never costs what was acknowledged before it.
 pub trait History: Send {
+    /// Whether no call ever waits: for a disk, a lock, another process. The node then calls it from a task; else, as
+    /// unless told, from a thread of its own, whose wake-ups cost more than what memory takes to keep an envelope.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// Writes the batch: atomic, durable when it returns, idempotent by id and shelf. An unexpired id that stands as a
     /// tombstone isn't taken into the window again (but may enter an archive).
     ///

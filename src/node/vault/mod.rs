@@ -1,4 +1,4 @@
-//! The vault: the store, the rooms and their states, on a thread of their own.
+//! The vault: the store, the rooms and their states, on a thread of their own, or, if the store never waits, in a task.
 //!
 //! It turns what the engine accepted into durable records (group commit: everything that has piled up is one
 //! transaction), opens what this node can read, and answers questions. What is shown or acknowledged was durable
@@ -52,6 +52,9 @@ const GATHER_MS: u64 = 1;
 
 /// How many waiting commands one transaction takes in.
 const GROUP_COMMIT_MAX: usize = 1_024;
+
+/// How many a turn of a task takes in, which others on its thread wait for.
+const TASK_TURN_MAX: usize = 64;
 
 /// How many bytes of envelopes wait for a failing store to come back. Past it they are left to reconciliation.
 const RETRY_MAX_BYTES: usize = 16 << 20;
@@ -211,24 +214,25 @@ impl Vault {
                 now += GATHER_MS;
             }
             last = now;
-            if !self.turn(first, &mut commands) {
+            if !self.turn(first, &mut commands, GROUP_COMMIT_MAX) {
                 return;
             }
         }
     }
 
-    /// The same as a task, for nodes in virtual time (a paused clock doesn't wait for threads).
-    pub(super) async fn run_inline(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// The same as a task: for a store that never waits, and for nodes in virtual time (a paused clock doesn't wait for
+    /// threads).
+    pub(super) async fn run_as_task(mut self, mut commands: mpsc::Receiver<Command>) {
         self.resume();
         while let Some(first) = commands.recv().await {
-            if !self.turn(first, &mut commands) {
+            if !self.turn(first, &mut commands, TASK_TURN_MAX) {
                 return;
             }
         }
     }
 
-    /// One transaction: `first` and whatever waits behind it. `false` once stopped.
-    fn turn(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>) -> bool {
+    /// One transaction: `first` and whatever waits behind it, `most` in all. `false` once stopped.
+    fn turn(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>, most: usize) -> bool {
         let mut batch = Batch::default();
         // While the store fails, what waits for it is tried when the driver says so, not with every command.
         if !self.progress.failing {
@@ -240,7 +244,7 @@ impl Vault {
         while let Some(command) = next {
             running &= self.command(&mut batch, command);
             taken += 1;
-            next = if taken < GROUP_COMMIT_MAX && running { commands.try_recv().ok() } else { None };
+            next = if taken < most && running { commands.try_recv().ok() } else { None };
         }
         self.commit(&mut batch);
         running
