@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub(super) behind: bool,
     pub(super) up_at: Millis,
     pub(super) heard_at: Millis,
+    /// The last round trip that was measured.
+    pub(super) round_trip: Option<Millis>,
     /// Envelopes that wait for the exact store.
     pub(super) pending: usize,
     pub(super) novel: Bucket,
@@ -67,6 +69,7 @@ impl Link {
             behind: false,
             up_at: now,
             heard_at: now,
+            round_trip: None,
             pending: 0,
             novel: Bucket::new(config.novel_bytes_per_s.saturating_mul(1_000), config.novel_burst_bytes, now),
             records: Bucket::new(RECORDS_PER_1000_S, RECORDS_BURST, now),

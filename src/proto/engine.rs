@@ -42,7 +42,7 @@ impl<D: Dedup> Engine<D> {
         core.timers.set(Alarm::Peers, 0);
         let mut keys = [[0; 16]; 2];
         keys.iter_mut().for_each(|key| core.rng.fill_bytes(key));
-        let rumors = Rumors::new(keys[0], keys[1]);
+        let rumors = Rumors::new(keys[0], keys[1], core.config.dissemination.eager());
         let mut engine = Self { core, dedup, rumors, peers, recon: Recon::default(), seen_as: None };
         engine.arm();
         engine
@@ -186,7 +186,7 @@ impl<D: Dedup> Engine<D> {
             Message::Hello(hello) => self.hello(link, hello),
             Message::Bye(_) => self.core.close(link, ByeReason::Stopping),
             Message::Ping(number) => self.core.say(link, &Message::Pong(number)),
-            Message::Pong(_) => {}
+            Message::Pong(number) => self.pong(link, number),
             Message::Chaff(_) => self.core.counters.chaff += 1,
             // A probe's link is for HELLO alone.
             _ if probe => {}
@@ -248,6 +248,8 @@ impl<D: Dedup> Engine<D> {
         if self.core.ready(link).is_some() {
             if let Some(key) = self.rumors.key(&self.core).filter(|_| hello.version_max >= 2) {
                 self.core.say(link, &Message::Salt(key));
+                // How far its peers are away is what a node that has measured nothing else can tell how long to wait by.
+                self.core.say(link, &Message::Ping(self.core.now.mono));
             }
             self.recon.link_ready(&mut self.core, link);
         }
@@ -273,6 +275,15 @@ impl<D: Dedup> Engine<D> {
         }
         self.core.close(if kept { other } else { link }, ByeReason::Duplicate);
         kept
+    }
+
+    /// A PONG with the number of a PING of this link's: the number is when it was sent. A peer that makes one up is
+    /// believed, within what is waited at most.
+    fn pong(&mut self, link: LinkId, sent: Millis) {
+        let (now, dead_after) = (self.core.now.mono, self.core.config.dead_after);
+        let Some(state) = self.core.links.get_mut(&link) else { return };
+        state.round_trip = now.checked_sub(sent).filter(|span| *span < dead_after).or(state.round_trip);
+        self.rumors.round_trips(&self.core);
     }
 
     fn link_full(&mut self, link: LinkId) {

@@ -45,6 +45,8 @@ pub use consent::RELAYS_WAITING_MAX;
 pub use lazy::{ANNOUNCE_AFTER_MS, ANNOUNCED_MAX};
 pub(super) use lazy::{Lazy, flush, flush_link};
 pub use ledger::{KEPT_MAX_BYTES, RECENT_MAX_IDS};
+#[cfg(all(test, feature = "testkit"))]
+use pull::LATE_OVER_MS;
 pub use pull::{FLOODED_FOR_MS, LATE_AFTER_MS, REVIEW_AFTER_MS, WANTED_ALL_EVERY_MS};
 pub use waits::{ANNOUNCERS_MAX, GRAFT_AFTER_MAX_MS, GRAFT_AFTER_MIN_MS};
 
@@ -71,24 +73,26 @@ pub(super) struct Rumors {
     consent: Consent,
     /// The next envelope whose copies are to be counted.
     reviewed: Place,
-    /// Live envelopes since this was last looked at, and those of them that had to be asked for.
+    /// Live envelopes since it was last looked how many of them had to be asked for, those, and since when.
     came: u32,
     late: u32,
+    counted_since: Millis,
     /// Until when this node wants everything.
     flooded_until: Millis,
 }
 
 impl Rumors {
-    pub(super) fn new(key: [u8; 16], secret: [u8; 16]) -> Self {
+    pub(super) fn new(key: [u8; 16], secret: [u8; 16], eager: Option<u8>) -> Self {
         Self {
             ledger: Ledger::new(key, secret),
-            pairs: Pairs::default(),
+            pairs: Pairs::new(eager.unwrap_or_default()),
             waits: Waits::new(),
             pending: BTreeMap::new(),
             consent: Consent::default(),
             reviewed: 0,
             came: 0,
             late: 0,
+            counted_since: 0,
             flooded_until: 0,
         }
     }
@@ -102,6 +106,13 @@ impl Rumors {
     pub(super) fn salt(&mut self, core: &mut Core, link: LinkId, key: [u8; 16]) {
         if let Some(link) = core.links.get_mut(&link) {
             link.lazy.key.get_or_insert(key);
+        }
+    }
+
+    /// A round trip was measured.
+    pub(super) fn round_trips(&mut self, core: &Core) {
+        if let Some(slowest) = core.ready_links().filter_map(|(_, link)| link.round_trip).max() {
+            self.waits.round_trip(slowest);
         }
     }
 
@@ -361,6 +372,9 @@ impl Rumors {
             return;
         }
         self.to_review(core);
+        if self.came == 0 {
+            self.counted_since = core.now.mono;
+        }
         self.came += 1;
         if self.waits.is_empty() {
             return;

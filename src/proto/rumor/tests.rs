@@ -70,7 +70,8 @@ fn a_peer_of_version_2_is_told_the_key_and_one_of_version_1_is_flooded() {
     let mut hand = Hand::new(adaptive(2));
     hand.up(5, 2, false);
     let outputs = hand.say(5, &Message::Hello(hello(2)));
-    assert_eq!(sent(&outputs, 5), [Message::Salt(hand.engine.announcement_key().unwrap())]);
+    let ping = Message::Ping(hand.now.mono);
+    assert_eq!(sent(&outputs, 5), [Message::Salt(hand.engine.announcement_key().unwrap()), ping]);
     hand.up(6, 3, false);
     let old = Hello { version_min: 1, version_max: 1, ..hello(3) };
     assert_eq!(sent(&hand.say(6, &Message::Hello(old)), 6), []);
@@ -299,6 +300,46 @@ fn a_node_that_had_to_ask_for_many_wants_everything_and_prunes_nothing_for_a_whi
         assert_eq!(pruned(&mut hand, 1_000), !trouble);
         hand.pass(FLOODED_FOR_MS);
         assert!(pruned(&mut hand, 1_001), "then it learns again");
+    }
+}
+
+#[test]
+fn a_burst_of_late_ones_is_trouble_only_if_it_goes_on() {
+    for (lasts, trouble) in [(LATE_OVER_MS - 1, false), (LATE_OVER_MS, true)] {
+        let mut hand = hand(adaptive(2), 4);
+        hand.rumor(3, &live(1_000));
+        for n in 0..64 {
+            let short = ours(&hand, &live(n));
+            hand.say(2, &Message::IHave(u32::try_from(n).unwrap(), vec![short]));
+        }
+        hand.pass(300);
+        (0..64).for_each(|n| drop(hand.rumor(2, &live(n))));
+        assert_eq!(hand.count("pulled"), 64);
+        // What is said last is looked at when it has been here for a while.
+        hand.pass(lasts - REVIEW_AFTER_MS - 300);
+        hand.rumor(3, &live(1_001));
+        hand.pass(REVIEW_AFTER_MS);
+        assert_eq!(hand.count("fell_back"), u64::from(trouble), "after {lasts} ms");
+    }
+}
+
+#[test]
+fn who_has_measured_nothing_waits_by_the_slowest_links_round_trip() {
+    // Of the links to 2 and 3; a number that is no time of this node's counts for nothing.
+    for (spans, wait) in [([1, 2], 20), ([10, 2], 30), ([83, 100], 250), ([5, 84], 250), ([u64::MAX, 10], 30)] {
+        let mut hand = hand(adaptive(2), 3);
+        let start = hand.now.mono;
+        for (link, span) in [(2, spans[0]), (3, spans[1])].into_iter().filter(|(_, span)| *span < 1_000) {
+            hand.pass(span.saturating_sub(hand.now.mono - start));
+            hand.say(link, &Message::Pong(hand.now.mono - span));
+        }
+        if spans[0] == u64::MAX {
+            hand.say(2, &Message::Pong(u64::MAX));
+        }
+        hand.say(4, &Message::IHave(0, vec![1]));
+        let wants = |hand: &mut Hand<ExactDedup>, ms| said(hand, ms, 4);
+        assert_eq!(wants(&mut hand, wait - 1), [], "{spans:?}");
+        assert_eq!(wants(&mut hand, 1), [Message::IWant(vec![0])], "{spans:?}");
     }
 }
 

@@ -12,8 +12,10 @@ pub const ANNOUNCERS_MAX: usize = 8;
 pub const GRAFT_AFTER_MIN_MS: Millis = 20;
 /// The longest, in milliseconds.
 pub const GRAFT_AFTER_MAX_MS: Millis = 3_000;
-/// As long as nothing is measured, in milliseconds.
-const GRAFT_AFTER_START_MS: Millis = 250;
+/// The longest as long as nothing is measured, in milliseconds.
+pub(super) const GRAFT_AFTER_START_MAX_MS: Millis = 250;
+/// As long as nothing is measured, it is so many times the slowest link's round trip.
+const START_ROUND_TRIPS: Millis = 3;
 
 /// A span that adapts to what is measured: the mean and four mean deviations, as TCP's retransmission timer (RFC 6298).
 #[derive(Debug)]
@@ -42,8 +44,9 @@ impl Delay {
         }
     }
 
-    fn get(&self) -> Millis {
-        let span = if self.measured { self.mean_8 / 8 + self.deviation_4 } else { GRAFT_AFTER_START_MS };
+    /// `start`: while nothing is measured.
+    fn get(&self, start: Millis) -> Millis {
+        let span = if self.measured { self.mean_8 / 8 + self.deviation_4 } else { start };
         span.clamp(GRAFT_AFTER_MIN_MS, GRAFT_AFTER_MAX_MS)
     }
 }
@@ -77,11 +80,24 @@ pub(super) struct Waits {
     late: Delay,
     /// From asking to the copy.
     answer: Delay,
+    /// What is waited while nothing is measured.
+    start: Millis,
 }
 
 impl Waits {
     pub(super) const fn new() -> Self {
-        Self { waits: BTreeMap::new(), queue: BTreeSet::new(), late: Delay::new(), answer: Delay::new() }
+        Self {
+            waits: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            late: Delay::new(),
+            answer: Delay::new(),
+            start: GRAFT_AFTER_START_MAX_MS,
+        }
+    }
+
+    /// What the slowest link's round trip is: all that is known of a network in which nothing was waited for yet.
+    pub(super) fn round_trip(&mut self, slowest: Millis) {
+        self.start = slowest.saturating_mul(START_ROUND_TRIPS).min(GRAFT_AFTER_START_MAX_MS);
     }
 
     /// A link announces what isn't here. Whether it counts as an announcer now.
@@ -93,13 +109,13 @@ impl Waits {
                 wait.by.push((link, number));
                 if last {
                     // There is somebody else to ask, once the one before has had its time.
-                    let due = now.max(wait.asked_at + self.answer.get());
+                    let due = now.max(wait.asked_at + self.answer.get(self.start));
                     self.set_due(short, due);
                 }
             }
             return !known;
         }
-        let due = now + self.late.get();
+        let due = now + self.late.get(self.start);
         self.queue.insert((due, short));
         self.waits.insert(short, Wait { by: vec![(link, number)], asked: 0, since: now, asked_at: 0, due });
         true
@@ -125,7 +141,7 @@ impl Waits {
     pub(super) fn asked(&mut self, short: ShortId, now: Millis) {
         let Some(wait) = self.waits.get_mut(&short) else { return };
         wait.asked_at = now;
-        let patience = if wait.asked == wait.by.len() { GRAFT_AFTER_MAX_MS } else { self.answer.get() };
+        let patience = if wait.asked == wait.by.len() { GRAFT_AFTER_MAX_MS } else { self.answer.get(self.start) };
         self.set_due(short, now + patience);
     }
 
@@ -169,21 +185,21 @@ mod tests {
     #[test]
     fn the_delay_follows_what_is_measured_within_its_bounds() {
         let mut delay = Delay::new();
-        assert_eq!(delay.get(), GRAFT_AFTER_START_MS);
+        assert_eq!(delay.get(250), 250);
         for _ in 0..100 {
             delay.measure(0);
         }
-        assert_eq!(delay.get(), GRAFT_AFTER_MIN_MS);
+        assert_eq!(delay.get(250), GRAFT_AFTER_MIN_MS);
         for _ in 0..100 {
             delay.measure(100);
         }
-        assert!((100..150).contains(&delay.get()), "{}", delay.get());
+        assert!((100..150).contains(&delay.get(250)), "{}", delay.get(250));
         delay.measure(400);
-        assert!(delay.get() > 300, "one late copy is enough to wait longer: {}", delay.get());
+        assert!(delay.get(250) > 300, "one late copy is enough to wait longer: {}", delay.get(250));
         for _ in 0..100 {
             delay.measure(Millis::MAX);
         }
-        assert_eq!(delay.get(), GRAFT_AFTER_MAX_MS);
+        assert_eq!(delay.get(250), GRAFT_AFTER_MAX_MS);
     }
 
     #[test]
@@ -200,16 +216,16 @@ mod tests {
     fn it_is_due_after_the_delay_and_again_after_an_answers_time() {
         let mut waits = Waits::new();
         assert!(waits.announced(7, A, 0, 1_000) && waits.announced(7, B, 0, 1_001));
-        assert_eq!(waits.due(1_000 + GRAFT_AFTER_START_MS - 1), None);
-        let due = 1_000 + GRAFT_AFTER_START_MS;
+        assert_eq!(waits.due(1_000 + GRAFT_AFTER_START_MAX_MS - 1), None);
+        let due = 1_000 + GRAFT_AFTER_START_MAX_MS;
         assert_eq!((waits.due(due), waits.next()), (Some(7), Some(due)));
         ask(&mut waits, due);
-        assert_eq!((waits.due(due), waits.next()), (None, Some(due + GRAFT_AFTER_START_MS)));
+        assert_eq!((waits.due(due), waits.next()), (None, Some(due + GRAFT_AFTER_START_MAX_MS)));
         // The last one has all the time that an answer may take, until there is another to ask.
-        ask(&mut waits, due + GRAFT_AFTER_START_MS);
-        assert_eq!(waits.next(), Some(due + GRAFT_AFTER_START_MS + GRAFT_AFTER_MAX_MS));
-        assert!(waits.announced(7, LinkId(3), 0, due + GRAFT_AFTER_START_MS + 1));
-        assert_eq!(waits.next(), Some(due + 2 * GRAFT_AFTER_START_MS));
+        ask(&mut waits, due + GRAFT_AFTER_START_MAX_MS);
+        assert_eq!(waits.next(), Some(due + GRAFT_AFTER_START_MAX_MS + GRAFT_AFTER_MAX_MS));
+        assert!(waits.announced(7, LinkId(3), 0, due + GRAFT_AFTER_START_MAX_MS + 1));
+        assert_eq!(waits.next(), Some(due + 2 * GRAFT_AFTER_START_MAX_MS));
     }
 
     fn ask(waits: &mut Waits, now: Millis) {
