@@ -310,9 +310,9 @@ impl Worker {
         let budget = Duration::from_millis(self.shared.budgets.filter_ms);
         let result = self.metered(Mode::Filter, budget, |lua, api| {
             let table = match subject {
-                Subject::Send(draft) => api::draft_table(lua, draft)?,
+                Subject::Send(draft) => api::draft_table(lua, api, draft)?,
                 Subject::Receive(message) => api::message_table(lua, api, message)?,
-                Subject::Relay(passing) => api::passing_table(lua, passing)?,
+                Subject::Relay(passing) => api::passing_table(lua, api, passing)?,
             };
             let values: MultiValue = function.call(table)?;
             filter_answer(spec.event, &values)
