@@ -157,6 +157,7 @@ impl Worker {
         let result = call(&self.sandbox.lua, &self.api);
         let (spent, killed) = self.shared.meter.end();
         self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        self.shared.in_calls_ns.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let out_of_memory = matches!(&result, Err(error) if is_memory_error(error));
         let result = match result {
             Ok(_) if killed => Err(ScriptError::of(&self.shared.label, OUT_OF_TIME)),
