@@ -6,7 +6,7 @@ mod script_support;
 
 use rumormill::node::{Event, Hooks, Message, NodeError, Passing, PeerInfo, SendOptions, Verdict};
 use rumormill::script::{Budgets, HostConfig, ScriptConfig, ScriptState};
-use script_support::{Bench, PATIENCE, done, message, peer};
+use script_support::{Bench, PATIENCE, done, failure, message, peer};
 
 async fn receive(bench: &Bench, text: &str) -> Verdict<Message> {
     bench.host.on_receive(message("study", text)).await
@@ -263,4 +263,47 @@ async fn load_runs_when_the_node_is_there() {
         tokio::task::yield_now().await;
     }
     assert_eq!(broken().state, ScriptState::Failed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_handler_does_to_its_message_or_its_coroutine_the_next_one_does_not_see() {
+    let bench = Bench::new(&[(
+        "bots/x.lua",
+        r#"
+        rumor.on("receive", function(msg)
+            msg.extra, msg.id, msg.from.nick, msg.from.verified = 1, nil, "Mallory", nil
+        end)
+        local function look(msg)
+            seen = `{msg.extra} {#msg.id} {msg.from.nick} {msg.from.verified} {getmetatable(msg)} {msg.reply ~= nil}`
+            msg.extra, msg.chat, msg.from = 1, nil, nil
+        end
+        rumor.on("message", look)
+        rumor.on("message", look)
+        rumor.command("seen", { run = function() return true, seen end })
+
+        rumor.command("wait", { run = function() rumor.sleep(0) return true, "waited" end })
+        rumor.command("fail", { run = function() error("oops") end })
+        rumor.command("keep", { run = function() kept = coroutine.running() return true, "kept" end })
+        rumor.command("look", { run = function()
+            return true, `{coroutine.status(kept)} {kept == coroutine.running()}`
+        end })
+        "#,
+    )]);
+    let Verdict::Pass(passed) = receive(&bench, "hello").await else { panic!() };
+    assert_eq!(passed, message("study", "hello"));
+    let nick = passed.from.nick.clone();
+    bench.emit(Event::Message(passed));
+    // Events and commands wait in one queue, but an event is on its way to it for a moment.
+    let seen = format!("nil 64 {nick} true message true");
+    let looked = async {
+        while bench.run("seen").await != done(&seen) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looked).await.unwrap();
+
+    assert_eq!(bench.run("wait").await, done("waited"));
+    assert!(failure(bench.run("fail").await).contains("oops"));
+    assert_eq!(bench.run("keep").await, done("kept"));
+    assert_eq!(bench.run("look").await, done("dead false"));
 }

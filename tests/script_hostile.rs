@@ -16,6 +16,9 @@ const GOOD: (&str, &str) = ("bots/good.lua", r#"rumor.command("good", { run = fu
 
 /// What a stop may take beside the call's budget: the 250 ms that it is held to, and what a loaded machine adds.
 const STOP_MS: u64 = 250 + 1_500;
+/// What a stop may take of the script's own processor time beside the call's budget, and what it takes to refuse an
+/// excess: the 250 ms.
+const STOP_CPU_MS: u64 = 250;
 /// What it may take in all where the budget of a handler is the usual one.
 const HANDLER_STOP: Duration = Duration::from_millis(250 + STOP_MS);
 
@@ -29,8 +32,8 @@ const OVER: &str = "ran longer than its budget";
 const MEMORY: &str = "memory";
 
 /// Runs each of these (what, a command's body, why it fails) on that budget, beside the good script, which goes on
-/// meanwhile.
-async fn are_stopped(handler_ms: u64, cases: &[(&str, &str, &str)]) {
+/// meanwhile. None may take more processor time than that.
+async fn are_stopped(handler_ms: u64, most_cpu_ms: u64, cases: &[(&str, &str, &str)]) {
     for (name, body, wanted) in cases {
         let scripts = ["bad", "good"].map(|name| (name.to_owned(), all())).into();
         let budgets = Budgets { handler_ms, ..Budgets::default() };
@@ -38,6 +41,7 @@ async fn are_stopped(handler_ms: u64, cases: &[(&str, &str, &str)]) {
         let bench = Bench::with(&[("bots/bad.lua", &command(body)), GOOD], config);
         bench.write("secret.lua", "return 1");
         std::os::unix::fs::symlink(bench.dir.path().join("secret.lua"), bench.dir.path().join("lib/link.lua")).unwrap();
+        let cpu_before = bench.status("bad").cpu;
         let started = Instant::now();
         let (bad, good) = tokio::join!(bench.run("bad"), bench.run("good"));
         let most = Duration::from_millis(handler_ms + STOP_MS);
@@ -47,6 +51,9 @@ async fn are_stopped(handler_ms: u64, cases: &[(&str, &str, &str)]) {
         assert!(reason.contains(wanted), "{name}: {}", &reason[..reason.len().min(300)]);
         assert!(reason.len() <= 2_048, "{name}: {}", reason.len());
         let status = bench.status("bad");
+        // Processor time doesn't depend on what else the machine does, so it is held to the very bound.
+        let cpu = status.cpu - cpu_before;
+        assert!(cpu <= Duration::from_millis(most_cpu_ms), "{name}: {cpu:?} of processor time");
         let kills = u64::from([OVER, MEMORY].contains(wanted));
         assert_eq!((status.kills, status.state), (kills, ScriptState::Running), "{name}");
     }
@@ -132,7 +139,7 @@ async fn loops_are_stopped_while_others_go_on() {
         ("length", "local t = setmetatable({}, { __len = function() while true do end end }) return #t"),
         ("replace", "while true do string.gsub(string.rep('a', 2^16), 'a', '%0%0') end"),
     ];
-    are_stopped(250, &cases.map(|(name, body)| (name, body, OVER))).await;
+    are_stopped(250, 250 + STOP_CPU_MS, &cases.map(|(name, body)| (name, body, OVER))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +221,7 @@ async fn excess_is_refused() {
         ("error table", "error({ 1, 2, 3 })", "bots/bad.lua"),
     ];
     // What is refused is so however much time there is: a busy machine doesn't stop it for being slow.
-    are_stopped(5_000, &cases).await;
+    are_stopped(5_000, 250 + STOP_CPU_MS, &cases).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

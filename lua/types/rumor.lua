@@ -287,7 +287,7 @@ function rumor.commands() end
 ---@param handler fun() 
 ---@param opts? { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean } 
 ---@return rumor.Handle
----@overload fun(event: "send", handler: fun(msg: rumor.Draft): ((boolean)|(rumor.Message))?, (string)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
+---@overload fun(event: "send", handler: fun(msg: rumor.Draft): ((boolean)|(rumor.Draft))?, (string)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "receive", handler: fun(msg: rumor.Message): ((boolean)|(rumor.Message))?, (string)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "relay", handler: fun(passing: rumor.Passing): (boolean)?, opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle
 ---@overload fun(event: "message", handler: fun(msg: rumor.Message), opts?: { priority?: number, chat?: string, once?: boolean, on_error?: "pass"|"drop", synced?: boolean, bots?: boolean }): rumor.Handle

@@ -129,6 +129,7 @@ mod tests {
             cpu: Duration::from_millis(1_500),
             memory: 3 << 20,
             calls: 7,
+            in_calls: Duration::ZERO,
             kills: 3,
             missed: 0,
             handlers: 1,

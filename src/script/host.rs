@@ -71,6 +71,8 @@ pub struct ScriptStatus {
     pub memory: usize,
     /// Calls so far.
     pub calls: u64,
+    /// Time inside these calls, by the wall clock: without the waiting for the next one and the thread's waking up.
+    pub in_calls: Duration,
     /// Calls that were killed.
     pub kills: u64,
     /// Events that it was too slow to get.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -210,6 +210,8 @@ struct Queues {
     urgent: VecDeque<Queued>,
     normal: VecDeque<Queued>,
     closed: bool,
+    /// Whether the script's thread sleeps: to wake one that doesn't is a system call for nothing.
+    asleep: bool,
 }
 
 /// The queue of one script. Filters and answers go before events and commands.
@@ -233,8 +235,7 @@ impl Inbox {
             return false;
         }
         queues.normal.push_back((job, self.activity.begin()));
-        drop(queues);
-        self.ready.notify_one();
+        self.wake(queues);
         true
     }
 
@@ -245,8 +246,7 @@ impl Inbox {
             return false;
         }
         queues.urgent.push_back((job, self.activity.begin()));
-        drop(queues);
-        self.ready.notify_one();
+        self.wake(queues);
         true
     }
 
@@ -256,8 +256,16 @@ impl Inbox {
         if !queues.closed {
             queues.urgent.push_back((job, self.activity.begin()));
         }
+        self.wake(queues);
+    }
+
+    /// Wakes the script's thread if it sleeps.
+    fn wake(&self, mut queues: MutexGuard<'_, Queues>) {
+        let asleep = std::mem::take(&mut queues.asleep);
         drop(queues);
-        self.ready.notify_one();
+        if asleep {
+            self.ready.notify_one();
+        }
     }
 
     /// Waits for the next job; `None` once closed. A frozen script gets only what is urgent.
@@ -273,6 +281,7 @@ impl Inbox {
             if !frozen && let Some(job) = queues.normal.pop_front() {
                 return Some(job);
             }
+            queues.asleep = true;
             queues = self.ready.wait(queues).unwrap_or_else(PoisonError::into_inner);
         }
     }

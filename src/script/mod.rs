@@ -43,6 +43,7 @@ mod shared;
 mod show;
 mod source;
 mod store;
+mod task;
 mod time;
 mod watch;
 mod watchdog;

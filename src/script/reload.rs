@@ -63,6 +63,7 @@ impl Entry {
             timers: shared.map_or(0, |shared| shared.timers.load(Ordering::Relaxed)),
             memory: shared.map_or(0, |shared| shared.memory.load(Ordering::Relaxed)),
             calls: count(|shared| shared.calls.load(Ordering::Relaxed)),
+            in_calls: Duration::from_nanos(count(|shared| shared.in_calls_ns.load(Ordering::Relaxed))),
             kills: count(|shared| shared.kills.load(Ordering::Relaxed)),
             missed: count(|shared| shared.missed.load(Ordering::Relaxed)),
             handlers: registered.handlers.len(),

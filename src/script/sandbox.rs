@@ -6,6 +6,8 @@
 //! (text × pattern), `table.move` runs for as many steps as it is told, `table.sort` without a comparator compares
 //! long strings.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use memchr::memmem;
@@ -41,6 +43,8 @@ pub(super) struct Sandbox {
     pub(super) guard: Function,
     /// The same, and waits.
     pub(super) blocking: Function,
+    /// Whether the script has asked for a coroutine that it runs in, and may have kept it.
+    pub(super) running_seen: Rc<Cell<bool>>,
 }
 
 impl Sandbox {
@@ -59,12 +63,21 @@ impl Sandbox {
                 split_plain(lua, &meter, &text, &separator)
             })?
         };
+        let running_seen = Rc::new(Cell::new(false));
+        let seen = {
+            let seen = Rc::clone(&running_seen);
+            lua.create_function(move |_, ()| {
+                seen.set(true);
+                Ok(())
+            })?
+        };
         let (request, guard, blocking) = lua.load(include_str!("prelude.luau")).set_name("=[rumor]").call((
             TABLE_MOVE_MAX,
             PATTERN_WORK_MAX,
             QUICK_WORK,
             find,
             split,
+            seen,
         ))?;
         let flag = Arc::clone(meter);
         lua.set_interrupt(move |lua| {
@@ -74,7 +87,7 @@ impl Sandbox {
             let at = location(lua, 0).map_or(String::new(), |(file, line)| format!("{file}:{line}: "));
             Err(mlua::Error::runtime(format!("{at}{OUT_OF_TIME}")))
         });
-        Ok(Self { lua, request, guard, blocking })
+        Ok(Self { lua, request, guard, blocking, running_seen })
     }
 
     /// Closes it: libraries and globals become read-only, and memory is limited from here on.

@@ -250,6 +250,8 @@ pub(super) struct Shared {
     pub(super) state: Mutex<ScriptState>,
     pub(super) last_error: Mutex<Option<String>>,
     pub(super) calls: AtomicU64,
+    /// Time inside its calls, in nanoseconds.
+    pub(super) in_calls_ns: AtomicU64,
     pub(super) kills: AtomicU64,
     pub(super) memory: AtomicUsize,
     pub(super) timers: AtomicUsize,
@@ -292,6 +294,7 @@ impl Shared {
             state: Mutex::new(ScriptState::Running),
             last_error: Mutex::default(),
             calls: AtomicU64::new(0),
+            in_calls_ns: AtomicU64::new(0),
             kills: AtomicU64::new(0),
             memory: AtomicUsize::new(0),
             timers: AtomicUsize::new(0),

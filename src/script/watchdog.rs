@@ -19,6 +19,9 @@ const WATCHDOG_NAP_MS: u64 = 5_000;
 pub(super) struct Watchdog {
     scripts: Mutex<Vec<Weak<Shared>>>,
     napping: AtomicBool,
+    /// Whether something has run since the last look. As long as that goes on it looks at every tick: to nap between two
+    /// short calls, each of them would have to wake it.
+    called: AtomicBool,
     stopped: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -46,7 +49,9 @@ impl Watchdog {
 
     /// Something runs now.
     pub(super) fn wake(&self) {
-        if self.napping.swap(false, Ordering::SeqCst)
+        self.called.store(true, Ordering::SeqCst);
+        if self.napping.load(Ordering::SeqCst)
+            && self.napping.swap(false, Ordering::SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
@@ -65,8 +70,9 @@ impl Watchdog {
         if self.stopped.load(Ordering::SeqCst) {
             return false;
         }
+        let called = self.called.swap(false, Ordering::SeqCst);
         // Set before looking: who begins after the look sees it and wakes this thread.
-        self.napping.store(true, Ordering::SeqCst);
+        self.napping.store(!called, Ordering::SeqCst);
         let now = Instant::now();
         let scripts: Vec<_> = {
             let mut scripts = lock(&self.scripts);
@@ -75,7 +81,7 @@ impl Watchdog {
         };
         let busy = scripts.iter().filter(|script| script.look(now)).count();
         drop(scripts);
-        if busy > 0 {
+        if called || busy > 0 {
             self.napping.store(false, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(WATCHDOG_TICK_MS));
         } else {

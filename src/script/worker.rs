@@ -1,6 +1,5 @@
 //! A script's thread: its state, its handlers as coroutines, each call on its budget.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -22,6 +21,7 @@ use super::sandbox::{OUT_OF_TIME, Sandbox, first};
 use super::shared::{EventKind, ScriptState, Shared};
 use super::show::shown;
 use super::source::{Dependency, Libraries};
+use super::task::{Purpose, Task, Waits};
 use super::time::Alarm;
 use crate::node::{CommandContext, CommandResult};
 
@@ -80,41 +80,13 @@ fn run(start: Start) {
     shared.end(ScriptState::Stopped);
 }
 
-/// Why a handler runs, and who waits for its end.
-enum Purpose {
-    Observer(EventKind),
-    Load(Slot),
-    Timer(u32),
-    Spawned,
-    Command { slot: Slot, usage: String, actions: Rc<RefCell<Option<Actions>>> },
-    Eval(Slot),
-}
-
-/// A handler under way.
-struct Task {
-    thread: Thread,
-    spent: Duration,
-    purpose: Purpose,
-    /// Whether it goes back to what a bot said.
-    by_bot: bool,
-    waits: Waits,
-}
-
-/// What a handler waits for.
-enum Waits {
-    /// Nothing yet, or the node.
-    Node,
-    /// A web server.
-    Web,
-    /// The time. A version that is replaced doesn't wait for its sleepers.
-    Sleep(#[expect(dead_code, reason = "dropped, it doesn't ring")] Alarm),
-}
-
 struct Worker {
     shared: Arc<Shared>,
     api: Rc<Api>,
     sandbox: Sandbox,
     tasks: HashMap<u64, Task>,
+    /// The coroutine of a handler that has ended, for the next one.
+    spare: Option<Thread>,
     next_task: u64,
     /// Turns of timers that came while the script was frozen.
     held: Vec<u32>,
@@ -143,6 +115,7 @@ impl Worker {
             api,
             sandbox,
             tasks: HashMap::new(),
+            spare: None,
             next_task: 0,
             held: Vec::new(),
             waking: false,
@@ -184,6 +157,7 @@ impl Worker {
         let result = call(&self.sandbox.lua, &self.api);
         let (spent, killed) = self.shared.meter.end();
         self.shared.calls.fetch_add(1, Ordering::Relaxed);
+        self.shared.in_calls_ns.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         let out_of_memory = matches!(&result, Err(error) if is_memory_error(error));
         let result = match result {
             Ok(_) if killed => Err(ScriptError::of(&self.shared.label, OUT_OF_TIME)),
@@ -310,9 +284,9 @@ impl Worker {
         let budget = Duration::from_millis(self.shared.budgets.filter_ms);
         let result = self.metered(Mode::Filter, budget, |lua, api| {
             let table = match subject {
-                Subject::Send(draft) => api::draft_table(lua, draft)?,
+                Subject::Send(draft) => api::draft_table(lua, api, draft)?,
                 Subject::Receive(message) => api::message_table(lua, api, message)?,
-                Subject::Relay(passing) => api::passing_table(lua, passing)?,
+                Subject::Relay(passing) => api::passing_table(lua, api, passing)?,
             };
             let values: MultiValue = function.call(table)?;
             filter_answer(spec.event, &values)
@@ -471,7 +445,11 @@ impl Worker {
             let reason = format!("more than {TASKS_MAX} handlers are under way");
             return self.fail(purpose, &ScriptError::of(&self.shared.label, &reason));
         }
-        let thread = match self.sandbox.lua.create_thread(function.clone()) {
+        let thread = match self.spare.take() {
+            Some(thread) => thread.reset(function.clone()).map(|()| thread),
+            None => self.sandbox.lua.create_thread(function.clone()),
+        };
+        let thread = match thread {
             Ok(thread) => thread,
             Err(error) => return self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
         };
@@ -530,7 +508,12 @@ impl Worker {
             spawned.spent = task.spent;
         }
         match result {
-            Ok((values, false)) => self.finish(task.purpose, &values),
+            Ok((values, false)) => {
+                if !self.sandbox.running_seen.get() {
+                    self.spare = Some(task.thread);
+                }
+                self.finish(task.purpose, &values);
+            }
             Ok((values, true)) => {
                 let op = self.api.pending.borrow_mut().take();
                 let waits = matches!(first(&values), Value::Table(token) if token == self.sandbox.request);

@@ -6,8 +6,9 @@ use mlua::{Lua, Table, Value};
 
 use super::args::{number, string};
 use super::chat::{message_id, request_send};
+use super::maker::Makers;
 use super::{Api, Refusal, define};
-use crate::node::{Draft, LoadReport, Message, Passing, PeerInfo, Person};
+use crate::node::{LoadReport, Message, PeerInfo, Person};
 use crate::room::PersonId;
 use crate::script::convert::{clean_line, clean_text};
 use crate::script::job::MemberInfo;
@@ -34,33 +35,8 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>) -> mlua::Result<()> {
     meta.raw_set("__index", methods)?;
     meta.raw_set("__metatable", "message")?;
     meta.set_readonly(true);
-    *api.message_meta.borrow_mut() = Some(meta);
+    let _ = api.makers.set(Makers::new(lua, meta)?);
     Ok(())
-}
-
-/// A message as a script sees it.
-pub(in crate::script) fn message_table(lua: &Lua, api: &Api, message: &Message) -> mlua::Result<Table> {
-    let from = lua.create_table_with_capacity(0, 3)?;
-    from.raw_set("id", message.from.id.to_string())?;
-    from.raw_set("nick", message.from.nick.as_str())?;
-    from.raw_set("verified", true)?;
-    let table = lua.create_table_with_capacity(0, 11)?;
-    table.raw_set("id", message.id.to_string())?;
-    table.raw_set("chat", &*message.chat)?;
-    table.raw_set("from", from)?;
-    table.raw_set("text", message.text.as_str())?;
-    #[allow(clippy::cast_precision_loss)]
-    table.raw_set("time", message.time as f64 / 1_000.0)?;
-    table.raw_set("mine", message.mine)?;
-    table.raw_set("bot", message.bot)?;
-    table.raw_set("synced", message.synced)?;
-    table.raw_set("late", message.late)?;
-    table.raw_set("missing", message.missing)?;
-    if let Some(id) = message.reply_to {
-        table.raw_set("reply_to", id.to_string())?;
-    }
-    table.set_metatable(api.message_meta.borrow().clone())?;
-    Ok(table)
 }
 
 /// Somebody who has spoken, as a script sees them.
@@ -77,34 +53,12 @@ pub(in crate::script) fn member_table(lua: &Lua, member: &MemberInfo) -> mlua::R
     Ok(table)
 }
 
-/// A message on its way out, as a `send` filter sees it.
-pub(in crate::script) fn draft_table(lua: &Lua, draft: &Draft) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    table.raw_set("chat", &*draft.chat)?;
-    table.raw_set("text", draft.text.as_str())?;
-    table.raw_set("mine", true)?;
-    table.raw_set("bot", draft.options.script.is_some())?;
-    if let Some(id) = draft.options.reply_to {
-        table.raw_set("reply_to", id.to_string())?;
-    }
-    Ok(table)
-}
-
 /// A peer as a script sees it.
 pub(in crate::script) fn peer_table(lua: &Lua, peer: &PeerInfo) -> mlua::Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("addr", peer.addr.as_str())?;
     table.raw_set("outgoing", peer.outgoing)?;
     table.raw_set("fingerprint", peer.fingerprint.as_str())?;
-    Ok(table)
-}
-
-/// An envelope as a `relay` filter sees it.
-pub(in crate::script) fn passing_table(lua: &Lua, passing: &Passing) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(0, 3)?;
-    table.raw_set("id", passing.id.to_string())?;
-    table.raw_set("size", passing.size)?;
-    table.raw_set("link", peer_table(lua, &passing.link)?)?;
     Ok(table)
 }
 

@@ -14,6 +14,7 @@ mod files;
 mod http;
 mod json;
 mod log;
+mod maker;
 mod message;
 mod node;
 mod notify;
@@ -23,7 +24,7 @@ mod store;
 pub(super) mod table;
 mod timer;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,7 +42,9 @@ pub(super) use http::response_table;
 #[cfg(feature = "http")]
 pub(super) use http::{grants, host_of};
 pub(super) use json::{from_lua, to_lua};
-pub(super) use message::{draft_table, gap_args, member_table, message_table, passing_table, peer_table, report_table};
+use maker::Makers;
+pub(super) use maker::{draft_table, message_table, passing_table};
+pub(super) use message::{gap_args, member_table, peer_table, report_table};
 pub(super) use timer::{Spawned, Timer};
 
 use super::bucket::Bucket;
@@ -109,7 +112,7 @@ pub(super) struct Api {
     pub(super) by_bot: Cell<bool>,
     guard: Function,
     blocking: Function,
-    message_meta: RefCell<Option<Table>>,
+    makers: OnceCell<Makers>,
     chat_meta: RefCell<Option<Table>>,
     timer_meta: RefCell<Option<Table>>,
     response_meta: RefCell<Option<Table>>,
@@ -142,7 +145,7 @@ impl Api {
             by_bot: Cell::new(false),
             guard: sandbox.guard.clone(),
             blocking: sandbox.blocking.clone(),
-            message_meta: RefCell::default(),
+            makers: OnceCell::new(),
             chat_meta: RefCell::default(),
             timer_meta: RefCell::default(),
             response_meta: RefCell::default(),
@@ -206,6 +209,11 @@ impl Api {
     /// A handler's function, if it is still registered.
     pub(super) fn function(&self, id: u32) -> Option<Function> {
         self.functions.borrow().get(&id).cloned()
+    }
+
+    /// What makes messages.
+    fn makers(&self) -> mlua::Result<&Makers> {
+        self.makers.get().ok_or_else(|| mlua::Error::runtime("the API isn't installed"))
     }
 
     /// Whether a permission is granted and, if the script declares any, declared.

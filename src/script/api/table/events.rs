@@ -3,14 +3,15 @@
 use super::{Event, Type, must};
 
 const MESSAGE: Type = Type::Class("Message");
+const DRAFT: Type = Type::Class("Draft");
 const FILTERED: &[Type] = &[Type::Maybe(&Type::Either(&[Type::Boolean, MESSAGE])), Type::Maybe(&Type::String)];
 
 /// Every event, in the order of the reference.
 pub(in crate::script) const EVENTS: &[Event] = &[
     Event {
         name: "send",
-        params: &[must("msg", Type::Class("Draft"), "")],
-        returns: FILTERED,
+        params: &[must("msg", DRAFT, "")],
+        returns: &[Type::Maybe(&Type::Either(&[Type::Boolean, DRAFT])), Type::Maybe(&Type::String)],
         needs: Some("filter"),
         may_wait: false,
         doc: "Filter: a message before it is sealed. `nil` passes it on, `false, reason` drops it, a message replaces its text.",
