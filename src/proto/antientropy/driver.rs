@@ -17,8 +17,8 @@ use super::tree::Question;
 
 /// What the recent part of the window is: envelopes made within so many hours, if they were given a full life.
 pub const RECENT_HOURS: u32 = 2;
-/// The first link version whose sessions compare trees.
-pub const TREE_LINK_VERSION: u8 = 2;
+/// The first link version whose sessions compare trees, and list ids of four bytes.
+pub const TREE_LINK_VERSION: u8 = 3;
 /// The least time between two repairs with one link, in milliseconds.
 pub const CATCH_UP_EVERY_MS: Millis = 10_000;
 /// How soon a repair begins at the earliest, in milliseconds.
@@ -376,7 +376,7 @@ impl Recon {
         let served = self.sessions.values().filter(|session| session.role == Role::Responder).count();
         let Some(state) = core.ready(link) else { return };
         let info = state.info.clone();
-        let may = state.opens.take(1, now) && served < SESSIONS_SERVED_MAX;
+        let may = compares(state) && state.opens.take(1, now) && served < SESSIONS_SERVED_MAX;
         let taken = match scope {
             OpenScope::Window(range) => {
                 Some((Subject { shelf: Shelf::Window, range: valid(core, range) }, Proofs::default()))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumormill_api::{ExpiryRange, LinkId, Millis, MsgId, Shelf};
 
 use super::super::wire::{Role, Root, TREE_SALT_BYTES, TreeEntry, TreeKey, TreeNode};
-use super::tree::{Place, short};
+use super::tree::{Place, listed};
 
 /// Envelopes that one session may bring; the rest is left to the next.
 pub const ITEMS_MAX: u64 = 1 << 17;
@@ -213,14 +213,16 @@ impl Session {
         }
         let at = exchange.entries.partition_point(|entry| entry.node.range().1 < *key);
         let Some(entry) = exchange.entries.get(at).filter(|entry| entry.node.contains(key)) else { return false };
-        let short = short(&self.key, &key.1.0);
+        let listed = listed(&self.key, &key.1);
         let asked = match self.role {
-            Role::Initiator => !entry.held.contains(&short) && !entry.gone.contains(&short),
+            Role::Initiator => !entry.held.contains(&listed) && !entry.gone.contains(&listed),
             Role::Responder => {
                 let before: usize = exchange.entries[..at].iter().map(|entry| entry.held.len()).sum();
-                let position = entry.held.iter().position(|held| *held == short).map(|position| before + position);
-                let wanted = position.and_then(|position| u16::try_from(position).ok());
-                wanted.and_then(|wanted| exchange.positions.binary_search(&wanted).ok()).is_some()
+                let wanted = |position| {
+                    u16::try_from(position).is_ok_and(|position| exchange.positions.binary_search(&position).is_ok())
+                };
+                // Two ids may be listed alike, and only one of them be wanted: who gives it is at no fault.
+                (before..).zip(&entry.held).any(|(position, held)| *held == listed && wanted(position))
             }
         };
         if asked {
@@ -258,3 +260,40 @@ impl Session {
 
 /// What the key of a session about the window is derived from the salt for.
 const WINDOW_CONTEXT: &str = "rumormill reconciliation of the window v2";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::super::wire::Listed;
+    use super::*;
+
+    /// Two ids that a session with this key lists alike.
+    fn alike(key: &[u8; 32]) -> (MsgId, MsgId) {
+        let mut seen: HashMap<Listed, MsgId> = HashMap::new();
+        let ids = (0_u64..).map(|number| MsgId::of(&number.to_be_bytes()));
+        let pair = ids.filter_map(|id| Some((seen.insert(listed(key, &id), id)?, id))).next();
+        pair.expect("four bytes are used up at last")
+    }
+
+    #[test]
+    fn of_two_that_are_listed_alike_either_may_be_given_once() {
+        let subject = Subject { shelf: Shelf::Window, range: ExpiryRange::ALL };
+        let fresh = || Session::new(LinkId(1), Role::Responder, 1, subject, [7; TREE_SALT_BYTES], Proofs::default(), 0);
+        let (one, other) = alike(&fresh().key);
+        let held = vec![listed(&fresh().key, &one), listed(&fresh().key, &other), [0; 4]];
+        let entries: Arc<[_]> = vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }].into();
+        for wanted in [vec![0], vec![1], vec![0, 1]] {
+            for id in [one, other] {
+                let mut session = fresh();
+                session.exchange =
+                    Exchange { entries: entries.clone(), positions: wanted.clone(), ..Exchange::default() };
+                assert!(session.expects(&(5, id)), "{wanted:?}");
+                assert!(!session.expects(&(5, id)), "twice");
+            }
+        }
+        let mut session = fresh();
+        session.exchange = Exchange { entries, positions: vec![2], ..Exchange::default() };
+        assert!(!session.expects(&(5, one)), "neither is wanted");
+    }
+}

@@ -292,7 +292,7 @@ const NOTHING: Root = [0; 16];
 const OTHER: Root = [1; 16];
 
 fn exchange(held: usize) -> ReconBody {
-    let held = (0..held).map(|n| [u8::try_from(n % 256).unwrap(), u8::try_from(n / 256).unwrap(), 0, 0, 0]).collect();
+    let held = (0..held).map(|n| [u8::try_from(n % 256).unwrap(), u8::try_from(n / 256).unwrap(), 0, 0]).collect();
     ReconBody::Exchange(vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }])
 }
 
@@ -474,7 +474,7 @@ fn equal_sets_agree_in_a_hundred_bytes() {
 }
 
 #[test]
-fn a_peer_of_link_version_1_is_declined_and_not_asked() {
+fn a_session_of_link_version_1_is_declined() {
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, [live(1)]);
     let open = ReconBody::Open {
         scope: OpenScope::Window(ExpiryRange::ALL),
@@ -484,16 +484,22 @@ fn a_peer_of_link_version_1_is_declined_and_not_asked() {
     let answer = party.take(vec![Message::Recon(initiator(1), open).encode()]);
     assert_eq!(answer, [Message::Recon(responder(1), ReconBody::Decline).encode()]);
     assert!(party.take(vec![Message::Get(initiator(1), vec![[0; 32]]).encode()]).is_empty());
+}
 
-    let mut old = Party::new(config(), None);
-    old.hand.up(LINK, 2, true);
-    old.hand
-        .say(LINK, &Message::Hello(wire::Hello { version_min: 1, version_max: 1, ..super::super::tests::hello(2) }));
-    assert_eq!(old.hand.count("recon_old_peer"), 1);
-    let start = sync(&mut old, window());
-    old.settle(start);
-    let end = EngineEvent::SyncEnded { token: 1, answered: 0, failed: 1, received: 0, missing: 0 };
-    assert_eq!(old.ended.last(), Some(&end));
+#[test]
+fn with_a_peer_of_an_older_link_version_nothing_is_compared() {
+    for version in 1..wire::LINK_VERSION {
+        let mut old = Party::new(config(), None);
+        old.hand.up(LINK, 2, true);
+        let hello = wire::Hello { version_min: 1, version_max: version, ..super::super::tests::hello(2) };
+        old.hand.say(LINK, &Message::Hello(hello));
+        assert_eq!(old.hand.count("recon_old_peer"), 1);
+        let start = sync(&mut old, window());
+        old.settle(start);
+        let end = EngineEvent::SyncEnded { token: 1, answered: 0, failed: 1, received: 0, missing: 0 };
+        assert_eq!(old.ended.last(), Some(&end));
+        assert_eq!(open(&mut old, 1, OTHER), [Message::Recon(responder(1), ReconBody::Decline).encode()]);
+    }
 }
 
 #[test]
