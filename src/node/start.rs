@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -162,6 +163,7 @@ impl Parts {
             retention: self.retention,
             trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
+            opening_threads: if self.inline { NonZero::<usize>::MIN } else { vault::opening_threads() },
         };
         if self.inline {
             tokio::spawn(vault.run_inline(commands));
