@@ -37,7 +37,7 @@ use super::clock::{Clock, Entropy};
 use super::ext::Draft;
 use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
-use crate::proto::{Accepted, Finding, Look, SessionId};
+use crate::proto::{Accepted, Finding, Look, Question, SessionId};
 use crate::room::{Identity, Keyring, Opened, Opening, Rank, RoomState, StorageKey};
 pub(super) use lasting::{load_damaged, save_damaged};
 pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen, state_key};
@@ -148,6 +148,8 @@ struct Batch {
     new: BTreeMap<usize, u64>,
     /// The long messages that waited before this batch touched them.
     waiting: Option<HashMap<MsgId, Waiting>>,
+    /// Sessions that go on when it is durable.
+    settled: Vec<SessionId>,
 }
 
 /// A long message whose chunks aren't all here.
@@ -305,6 +307,8 @@ impl Vault {
                     || self.history.holds(&id).map_or(true, |holding| holding.window || holding.tombstone);
                 self.reply(Reply::Known(id, known));
             }
+            // Not at once: a page of envelopes that is here as well goes into the same commit.
+            Command::Look(session, look) if matches!(look.question, Question::Settled) => batch.settled.push(session),
             Command::Look(session, look) => {
                 self.commit(batch);
                 let finding = self.look(&look);
@@ -399,9 +403,14 @@ impl Vault {
     /// Makes the batch durable, then acknowledges and shows it; or takes it back.
     fn commit(&mut self, batch: &mut Batch) {
         let mut batch = std::mem::take(batch);
-        if batch.write.entries().is_empty() && batch.published.is_empty() {
-            return;
+        let settled = std::mem::take(&mut batch.settled);
+        if !batch.write.entries().is_empty() || !batch.published.is_empty() {
+            self.write(batch);
         }
+        settled.into_iter().for_each(|session| self.reply(Reply::Found(session, Finding::Settled)));
+    }
+
+    fn write(&mut self, mut batch: Batch) {
         for room in batch.undo.keys() {
             let tag = self.keyring.rooms()[*room].tag();
             let value = self.states[*room].encode(&tag, &self.storage, &mut *self.entropy);
