@@ -17,8 +17,8 @@ pub const ROUNDS_MAX: u32 = 4_096;
 pub const FRUITLESS_MAX: u32 = 16;
 /// Bytes of envelopes after which the one that serves waits for the one that takes.
 pub const PAGE_BYTES: usize = 256 << 10;
-/// Pages that may be under way.
-pub const PAGES_AHEAD: u32 = 2;
+/// Pages that may be under way: two that the store writes in one commit, and two that come meanwhile.
+pub const PAGES_AHEAD: u32 = 4;
 
 /// How far a session is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,8 @@ pub(super) struct Session {
     pub(super) heard_at: Millis,
     /// How many ids this node had at the beginning.
     pub(super) count: u64,
+    /// How many the responder says that it has.
+    pub(super) told: u64,
     /// The nodes that were asked about, in their order.
     pub(super) asked: Vec<TreeNode>,
     /// Nodes yet to be asked about.
@@ -167,6 +169,7 @@ impl Session {
             begun_at: now,
             heard_at: now,
             count: 0,
+            told: 0,
             asked: Vec::new(),
             asks: Vec::new(),
             splits: Vec::new(),
@@ -188,6 +191,13 @@ impl Session {
     /// Whether it has brought all that it may.
     pub(super) fn full(&self) -> bool {
         self.received >= ITEMS_MAX || self.limit.is_some_and(|limit| self.received >= limit)
+    }
+
+    /// Whether the initiator got nothing of a peer that has something which it lacks. Where something was given, the numbers
+    /// show it: what both have is at most what this end had less that.
+    pub(super) const fn withheld(&self) -> bool {
+        self.received == 0
+            && (self.given == 0 && self.fruitless > 0 || self.given > 0 && self.told + self.given > self.count)
     }
 
     /// Whether this end takes envelopes now.
