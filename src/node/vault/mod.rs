@@ -281,7 +281,9 @@ impl Vault {
             ids.extend(message.dependencies().filter(|id| !opened.contains_key(id)));
         }
         // A store that can't say is asked again about each.
-        if let Some(holdings) = self.history.holds_all(&ids).ok().filter(|_| !ids.is_empty()) {
+        if !ids.is_empty()
+            && let Ok(holdings) = self.history.holds_all(&ids)
+        {
             self.progress.archived.extend(ids.into_iter().zip(holdings.iter().map(|holding| holding.archive)));
         }
         self.progress.opened = opened;
