@@ -31,8 +31,9 @@ use rumormill::api::{
 use rumormill::node::Event;
 use rumormill::proto::sim;
 use rumormill::proto::wire::{
-    Batch, Children, ENVELOPE_LIFE_HOURS, Envelope, HOUR_MS, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Message,
-    OpenScope, PeerRecord, RECON_MAX_BYTES, ReconBody, Role, SessionRef, Short, TreeEntry, TreeKey, TreeNode, frame,
+    Batch, Children, ENVELOPE_LIFE_HOURS, Envelope, HOUR_MS, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Listed,
+    Message, OpenScope, PeerRecord, RECON_MAX_BYTES, ReconBody, Role, SessionRef, Short, TreeEntry, TreeKey, TreeNode,
+    frame,
 };
 use rumormill::room::{Access, Identity, NewMessage, Room, RoomKind, RoomSecret, RoomSpec, RoomState, StorageKey};
 use rumormill_cipher_chacha::ChaCha;
@@ -182,7 +183,7 @@ impl Peer {
         let mut salt = [0x5a; 16];
         salt[..4].copy_from_slice(&number.to_be_bytes());
         let key = blake3::derive_key(WINDOW_CONTEXT, &salt);
-        let short = |id: &MsgId| -> Short { blake3::keyed_hash(&key, &id.0).as_bytes()[..5].try_into().unwrap() };
+        let short = |id: &MsgId| -> Listed { blake3::keyed_hash(&key, &id.0).as_bytes()[..4].try_into().unwrap() };
         let scope = OpenScope::Window(ExpiryRange::ALL);
         self.recon(number, ReconBody::Begin { scope, takes_only: false, salt, root: [1; 16] });
         let hours = match self.next(number).await {

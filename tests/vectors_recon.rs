@@ -1,4 +1,4 @@
-//! The pinned vectors of reconciliation by trees (link version 2): hexadecimal in, decoded fields out; and the digests that two
+//! The pinned vectors of reconciliation by trees (link versions 2 and 3): hexadecimal in, decoded fields out; and the digests that two
 //! nodes must agree on. They stay readable for ever.
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use rumormill::api::{ExpiryRange, MsgId, Shelf};
-use rumormill::proto::wire::{Batch, Children, Message, OpenScope, ReconBody, Role, TreeKey, TreeNode};
+use rumormill::proto::wire::{Batch, Children, Message, OpenScope, ReconBody, Role, TreeEntry, TreeKey, TreeNode};
 use rumormill::proto::{Finding, Look, Question, Source, Tree};
 use serde_json::{Value, json};
 
@@ -43,6 +43,13 @@ fn children(children: &Children) -> Value {
     }
 }
 
+fn entries<const N: usize>(entries: &[TreeEntry<N>]) -> Value {
+    let entries = entries
+        .iter()
+        .map(|entry| json!({ "node": node(&entry.node), "held": hexes(&entry.held), "gone": hexes(&entry.gone) }));
+    json!({ "exchange": entries.collect::<Vec<_>>() })
+}
+
 fn body(body: &ReconBody) -> Value {
     match body {
         ReconBody::Begin { scope, takes_only, salt, root } => {
@@ -59,12 +66,8 @@ fn body(body: &ReconBody) -> Value {
             "of": all.iter().map(children).collect::<Vec<_>>(),
         }}),
         ReconBody::Ask(nodes) => json!({ "ask": nodes.iter().map(node).collect::<Vec<_>>() }),
-        ReconBody::Exchange(entries) => {
-            let entries = entries.iter().map(
-                |entry| json!({ "node": node(&entry.node), "held": hexes(&entry.held), "gone": hexes(&entry.gone) }),
-            );
-            json!({ "exchange": entries.collect::<Vec<_>>() })
-        }
+        ReconBody::OldExchange(all) => entries(all),
+        ReconBody::Exchange(all) => entries(all),
         ReconBody::Page => json!("page"),
         ReconBody::Go => json!("go"),
         ReconBody::Found(wanted) => json!({ "found": wanted }),
@@ -98,7 +101,7 @@ fn every_pinned_message_decodes_to_its_fields_and_back() {
         assert_eq!(body(decoded_body), vector["body"], "{name}");
         assert_eq!(decoded.encode(), bytes, "{name}");
     }
-    assert_eq!(types.into_iter().collect::<Vec<_>>(), (8..=16).collect::<Vec<_>>(), "every type is pinned");
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), (8..=17).collect::<Vec<_>>(), "every type is pinned");
 }
 
 /// Ids out of the vectors' recipe: `count` of them, `hours` hours from `first` on.

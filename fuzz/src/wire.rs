@@ -156,7 +156,7 @@ pub(crate) fn messages() -> Vec<Message> {
         Message::Recon(ours, ReconBody::Ask(vec![TreeNode::All, TreeNode::Block(1_900), nibbles])),
         Message::Recon(
             ours,
-            ReconBody::Exchange(vec![TreeEntry { node: nibbles, held: vec![[6; 5], [7; 5]], gone: vec![[8; 5]] }]),
+            ReconBody::Exchange(vec![TreeEntry { node: nibbles, held: vec![[6; 4], [7; 4]], gone: vec![[8; 4]] }]),
         ),
         Message::Recon(theirs, ReconBody::Found(vec![0, 7])),
         Message::Recon(theirs, ReconBody::Page),

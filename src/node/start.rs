@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -163,6 +164,7 @@ impl Parts {
             retention: self.retention,
             trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
+            opening_threads: if as_task { NonZero::<usize>::MIN } else { vault::opening_threads() },
         };
         if as_task {
             tokio::spawn(vault.run_as_task(commands));

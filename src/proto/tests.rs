@@ -226,7 +226,7 @@ fn every_kind_of_bad_input_has_its_counter_and_only_faults_close_the_link() {
 fn a_hello_is_refused_for_each_thing_that_can_be_wrong_with_it() {
     type Change = fn(&mut Hello);
     let cases: [(&str, Change); 4] = [
-        ("hello_version", |hello| (hello.version_min, hello.version_max) = (3, 4)),
+        ("hello_version", |hello| (hello.version_min, hello.version_max) = (LINK_VERSION + 1, LINK_VERSION + 2)),
         ("hello_version", |hello| (hello.version_min, hello.version_max) = (0, 0)),
         ("hello_key", |hello| hello.link_key = key(3).verifying_key().to_bytes()),
         ("hello_key", |hello| hello.link_key = [0xff; 32]),

@@ -1,12 +1,22 @@
 //! All rooms of a node.
 
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 use rumormill_api::Millis;
 
-use super::payload::Opened;
+use super::payload::{Claimed, Opened};
 use super::reject::Reject;
 use super::room::Room;
 use crate::proto::Envelope;
+
+/// How many signatures a thread checks before it looks for more, and the least that there must be for each thread: to wake
+/// one up costs as much as checking two.
+const VERIFY_AT_ONCE: usize = 16;
+
+/// What opening an envelope leads to: the message with its room's index, or `None` if it isn't ours.
+pub type Opening = Result<Option<(usize, Opened)>, Reject>;
 
 /// All rooms of a node, and which of them an envelope belongs to.
 #[derive(Debug)]
@@ -38,13 +48,119 @@ impl Keyring {
     /// # Errors
     ///
     /// [`Reject`] when it is sealed with a key of ours and isn't a proper message, or when it isn't an envelope at all.
-    pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<(usize, Opened)>, Reject> {
+    pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Opening {
+        self.unseal(envelope, now_ms)?.map(|unsealed| self.verify(unsealed)).transpose()
+    }
+
+    /// The same as [`open`](Self::open) of each, in their order, on up to so many threads, this one included, when they
+    /// are many.
+    #[must_use]
+    pub fn open_all(&self, envelopes: &[&Bytes], now_ms: Millis, threads: NonZero<usize>) -> Vec<Opening> {
+        let mut openings = Vec::with_capacity(envelopes.len());
+        let mut unsealed = Vec::new();
+        for (at, envelope) in envelopes.iter().enumerate() {
+            openings.push(match self.unseal(envelope, now_ms) {
+                Ok(None) => Ok(None),
+                Err(reject) => Err(reject),
+                Ok(Some(claimed)) => {
+                    unsealed.push((at, claimed));
+                    Ok(None)
+                }
+            });
+        }
+        let helpers = (unsealed.len() / VERIFY_AT_ONCE).min(threads.get()).saturating_sub(1);
+        let (waiting, verified) = (Mutex::new(unsealed), Mutex::new(Vec::new()));
+        let work = || {
+            loop {
+                let mut part = locked(&waiting);
+                let rest = part.len().saturating_sub(VERIFY_AT_ONCE);
+                let part = part.split_off(rest);
+                if part.is_empty() {
+                    return;
+                }
+                let part: Vec<_> = part.into_iter().map(|(at, unsealed)| (at, self.verify(unsealed))).collect();
+                locked(&verified).extend(part);
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..helpers {
+                // Without a thread more this one does it all.
+                let _ = std::thread::Builder::new().name("rumor-verify".to_owned()).spawn_scoped(scope, work);
+            }
+            work();
+        });
+        for (at, opened) in verified.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            openings[at] = opened.map(Some);
+        }
+        openings
+    }
+
+    /// The first half of opening, up to the signature, which [`verify`](Self::verify) checks: that costs nine tenths, and can be done on
+    /// other threads.
+    ///
+    /// # Errors
+    ///
+    /// As of [`open`](Self::open), but for the signature.
+    pub(crate) fn unseal(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<(usize, Claimed)>, Reject> {
         let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
         for (index, room) in self.rooms.iter().enumerate() {
-            if let Some(opened) = room.open_parsed(&envelope, now_ms)? {
-                return Ok(Some((index, opened)));
+            if let Some(claimed) = room.unseal(&envelope, now_ms)? {
+                return Ok(Some((index, claimed)));
             }
         }
         Ok(None)
+    }
+
+    /// Whether what was unsealed is its sender's.
+    ///
+    /// # Errors
+    ///
+    /// [`Reject`] when it isn't.
+    pub(crate) fn verify(&self, (index, claimed): (usize, Claimed)) -> Result<(usize, Opened), Reject> {
+        Ok((index, self.rooms[index].verify(claimed)?))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that panics runs under the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::super::RoomState;
+    use super::super::testing::{NOW_MS, alice, bob, room, seal_one};
+    use super::*;
+
+    /// Messages of both rooms and of a third, altered ones, and what is no envelope.
+    fn envelopes(count: usize) -> Vec<Bytes> {
+        let (rooms, mut states) = ([room(1), room(2), room(3)], vec![RoomState::default(); 3]);
+        let one = |n: usize, states: &mut Vec<RoomState>| {
+            let of = n % 3;
+            let who = if n.is_multiple_of(2) { alice() } else { bob() };
+            let mut bytes = seal_one(&rooms[of], &who, &mut states[of], &format!("words {n}")).envelope.to_vec();
+            match n % 7 {
+                5 => *bytes.last_mut().unwrap() ^= 1,
+                6 => bytes.truncate(100),
+                _ => {}
+            }
+            bytes.into()
+        };
+        (0..count).map(|n| one(n, &mut states)).collect()
+    }
+
+    #[test]
+    fn many_at_once_are_opened_as_one_by_one_on_however_many_threads() {
+        let keyring = Keyring::new(vec![room(1), room(2)]);
+        for count in [0, 1, 2 * VERIFY_AT_ONCE, 20 * VERIFY_AT_ONCE] {
+            let envelopes = envelopes(count);
+            let one_by_one: Vec<_> = envelopes.iter().map(|envelope| keyring.open(envelope, NOW_MS)).collect();
+            let all: Vec<_> = envelopes.iter().collect();
+            for threads in [1, 2, 5] {
+                assert_eq!(keyring.open_all(&all, NOW_MS, NonZero::new(threads).unwrap()), one_by_one);
+            }
+        }
     }
 }

@@ -34,7 +34,7 @@ pub use access::{Access, Ratchet};
 pub use id::PersonId;
 pub use identity::{Identity, SIGNATURE_BYTES, verify};
 pub use invite::{INVITE_MAX_BYTES, INVITE_MAX_PEERS, INVITE_NAME_MAX_BYTES, INVITE_PREFIX, Invite, InviteError};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Opening};
 pub use keys::{
     ChainKey, DAY_MS, EPHEMERAL_WINDOW_DAYS, EPOCH_HOURS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of, proof_key,
 };

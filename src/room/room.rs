@@ -11,9 +11,9 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::access::{Access, Ratchet};
-use super::identity::Identity;
+use super::identity::{Identity, Signers};
 use super::keys::{Chain, ChainKey, EPHEMERAL_WINDOW_DAYS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of};
-use super::payload::{self, Body, CHUNK_BYTES, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place};
+use super::payload::{self, Body, CHUNK_BYTES, Claimed, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place};
 use super::reject::Reject;
 use super::state::{Noted, RoomState};
 use super::storage::{Entropy, StorageKey};
@@ -111,6 +111,7 @@ pub struct Room {
     proof_key: Option<Zeroizing<[u8; 32]>>,
     suite: Arc<dyn CipherSuite>,
     keys: Mutex<Keys>,
+    signers: Signers,
 }
 
 struct Keys {
@@ -160,6 +161,7 @@ impl Room {
             proof_key,
             suite,
             keys: Mutex::new(Keys { chain, ciphers: BTreeMap::new() }),
+            signers: Signers::default(),
         }
     }
 
@@ -303,10 +305,11 @@ impl Room {
     /// [`Reject`] when it is sealed with a key of this room and isn't a proper message of it.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<Opened>, Reject> {
         let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
-        self.open_parsed(&envelope, now_ms)
+        self.unseal(&envelope, now_ms)?.map(|claimed| self.verify(claimed)).transpose()
     }
 
-    pub(crate) fn open_parsed(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Opened>, Reject> {
+    /// The first half of opening, up to the signature, which [`verify`](Self::verify) checks.
+    pub(crate) fn unseal(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Claimed>, Reject> {
         let header = envelope.header();
         let commitment = envelope.commitment();
         // Most envelopes are none of this room's: one lock for all the days that are tried.
@@ -316,10 +319,15 @@ impl Room {
             bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)).then(|| (day, Arc::clone(cipher)))
         });
         drop(keys);
-        found.map(|(day, cipher)| self.open_with(&*cipher, day, envelope)).transpose()
+        found.map(|(day, cipher)| self.unseal_with(&*cipher, day, envelope)).transpose()
     }
 
-    fn open_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Opened, Reject> {
+    /// Whether what was unsealed is its sender's.
+    pub(crate) fn verify(&self, claimed: Claimed) -> Result<Opened, Reject> {
+        claimed.verify(&self.signers)
+    }
+
+    fn unseal_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Claimed, Reject> {
         let header = envelope.header();
         let mut body = Zeroizing::new(envelope.ciphertext().to_vec());
         match cipher.open(&header, &envelope.commitment(), &mut body, &envelope.tag()) {

@@ -92,6 +92,10 @@ pub(crate) fn in_opening(error: redb::DatabaseError) -> Error {
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             foreign().with_source(error)
         }
+        // Cut short, or what says where a page lies is damaged: the disk isn't to blame for reading past the end.
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            damaged().with_source(error)
+        }
         DatabaseError::Storage(StorageError::Io(error)) => of_system(&format!("open {FILE_NAME}"), error),
         other => damaged().with_source(other),
     }
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(kind(DatabaseError::UpgradeRequired(2)), ErrorKind::Version);
         let newer = StorageError::Corrupted("Expected file format version <= 3, found 4".to_owned());
         assert_eq!(kind(DatabaseError::Storage(newer)), ErrorKind::Version);
+        let past_the_end = StorageError::Io(io::ErrorKind::UnexpectedEof.into());
+        assert_eq!(kind(DatabaseError::Storage(past_the_end)), ErrorKind::Corrupt);
         let damaged = StorageError::Corrupted("checksum".to_owned());
         assert_eq!(kind(DatabaseError::Storage(damaged)), ErrorKind::Corrupt);
     }

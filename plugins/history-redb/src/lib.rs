@@ -190,7 +190,12 @@ impl History for RedbHistory {
     }
 
     fn holds(&self, id: &MsgId) -> Result<Holding> {
-        self.read(|transaction| read::holds(transaction, id))
+        let mut holding = self.holds_all(std::slice::from_ref(id))?;
+        Ok(holding.pop().unwrap_or_default())
+    }
+
+    fn holds_all(&self, ids: &[MsgId]) -> Result<Vec<Holding>> {
+        self.read(|transaction| read::holds_all(transaction, ids))
     }
 
     fn get(&self, shelf: Shelf, id: &MsgId) -> Result<Option<Bytes>> {

@@ -21,14 +21,18 @@ const FIRST_ROOM: &[u8; 16] = &[0; 16];
 /// Behind every room but itself.
 const LAST_ROOM: &[u8; 16] = &[0xff; 16];
 
-pub(crate) fn holds(transaction: &ReadTransaction, id: &MsgId) -> Tried<Holding> {
+pub(crate) fn holds_all(transaction: &ReadTransaction, ids: &[MsgId]) -> Tried<Vec<Holding>> {
     let archive = transaction.open_table(ARCHIVE)?;
-    let archived = archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))?.next().transpose()?.is_some();
-    Ok(Holding {
-        window: transaction.open_table(WINDOW)?.get(&id.0)?.is_some(),
-        archive: archived,
-        tombstone: transaction.open_table(TOMBSTONES)?.get(&id.0)?.is_some(),
-    })
+    let window = transaction.open_table(WINDOW)?;
+    let tombstones = transaction.open_table(TOMBSTONES)?;
+    let holds = |id: &MsgId| -> Tried<Holding> {
+        Ok(Holding {
+            window: window.get(&id.0)?.is_some(),
+            archive: archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))?.next().transpose()?.is_some(),
+            tombstone: tombstones.get(&id.0)?.is_some(),
+        })
+    };
+    ids.iter().map(holds).collect()
 }
 
 pub(crate) fn get(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tried<Option<Bytes>> {

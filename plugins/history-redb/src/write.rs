@@ -1,5 +1,7 @@
 //! The changes to the shelves, each within one write transaction.
 
+use std::collections::BTreeMap;
+
 use redb::{ReadableTable as _, Table, WriteTransaction};
 use rumormill_api::{Appended, Entry, ExpiryHour, MsgId, RoomTag, SourceGroup};
 
@@ -44,7 +46,7 @@ impl<'t> Shelves<'t> {
         })
     }
 
-    /// Whether the envelope was new to the window.
+    /// Whether the envelope was new to the window. Its source's bytes are counted apart, once for a batch.
     fn put_window(&mut self, id: &MsgId, expiry: ExpiryHour, source: SourceGroup, envelope: &[u8]) -> Tried<bool> {
         if self.window.get(&id.0)?.is_some() {
             return Ok(false);
@@ -53,10 +55,17 @@ impl<'t> Shelves<'t> {
         self.window.insert(&id.0, (expiry, source, length))?;
         self.window_order.insert((expiry, &id.0), ())?;
         self.window_sources.insert((source, expiry, &id.0), length)?;
-        let bytes = self.sources.get(source)?.map_or(0, |bytes| bytes.value());
-        self.sources.insert(source, bytes + u64::from(length))?;
         self.put_envelope(id, envelope)?;
         Ok(true)
+    }
+
+    /// Counts what came to the window from each source.
+    fn count_sources(&mut self, came: BTreeMap<SourceGroup, u64>) -> Tried<()> {
+        for (source, came) in came {
+            let bytes = self.sources.get(source)?.map_or(0, |bytes| bytes.value());
+            self.sources.insert(source, bytes + came)?;
+        }
+        Ok(())
     }
 
     /// Whether the envelope was new to the room.
@@ -143,11 +152,16 @@ pub(crate) fn append(transaction: &WriteTransaction, batch: &[Entry]) -> Tried<(
     let tombstones = transaction.open_table(TOMBSTONES)?;
     let mut state = transaction.open_table(STATE)?;
     let mut appended = Appended::default();
+    let mut came = BTreeMap::new();
     let mut values = false;
     for entry in batch {
         let new = match entry {
             Entry::Window { id, expiry, source, envelope } => {
-                tombstones.get(&id.0)?.is_none() && shelves.put_window(id, *expiry, *source, envelope)?
+                let new = tombstones.get(&id.0)?.is_none() && shelves.put_window(id, *expiry, *source, envelope)?;
+                if new {
+                    *came.entry(*source).or_default() += u64::from(length_of(envelope));
+                }
+                new
             }
             Entry::Archive { id, room, expiry, lamport, envelope } => {
                 shelves.put_archive(id, room, *expiry, *lamport, envelope)?
@@ -172,6 +186,7 @@ pub(crate) fn append(transaction: &WriteTransaction, batch: &[Entry]) -> Tried<(
             appended.known += 1;
         }
     }
+    shelves.count_sources(came)?;
     Ok((appended, values || appended.new > 0))
 }
 

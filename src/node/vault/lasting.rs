@@ -71,6 +71,7 @@ impl Vault {
         let rooms: Vec<_> = (0..tags.len()).filter(|room| stands(&tags[*room])).collect();
         let forgotten = self.history.forget(id);
         self.trees.forget();
+        self.progress.archived.clear();
         if self.noted(forgotten).is_none() || rooms.is_empty() {
             return;
         }

@@ -25,10 +25,11 @@ impl Vault {
         if !batch.ids.insert(id) {
             return;
         }
-        let opened = self.keyring.open(envelope.bytes(), now);
+        let opened = self.progress.opened.remove(&id);
+        let opened = opened.unwrap_or_else(|| self.keyring.open(envelope.bytes(), now));
         // Whether it has been shown only the store can say: a message waits until it does.
         let archived = match &opened {
-            Ok(Some(_)) => self.history.holds(&id).map(|holding| holding.archive),
+            Ok(Some(_)) => self.stands(&id),
             _ => Ok(false),
         };
         let archived = match archived {
@@ -70,11 +71,14 @@ impl Vault {
         }
         let state = &mut self.states[room];
         let before = batch.undo.entry(room).or_insert_with(|| state.clone());
-        let (archived, history) = (&batch.archived, &self.history);
+        let (archived, asked, history) = (&batch.archived, &self.progress.archived, &self.history);
         let forgets = self.keyring.rooms()[room].kind() == RoomKind::Ephemeral;
         let mut known = |id: &MsgId| {
             archived.contains(id)
-                || history.holds(id).is_ok_and(|holding| holding.archive)
+                || match asked.get(id) {
+                    Some(archived) => *archived,
+                    None => history.holds(id).is_ok_and(|holding| holding.archive),
+                }
                 // Where messages are erased, what was here and is gone is no gap.
                 || forgets && before.remembers(id)
         };

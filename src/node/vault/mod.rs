@@ -23,6 +23,7 @@ mod trees;
 mod upkeep;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -36,8 +37,8 @@ use super::clock::{Clock, Entropy};
 use super::ext::Draft;
 use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
-use crate::proto::{Accepted, Finding, Look, SessionId};
-use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
+use crate::proto::{Accepted, Finding, Look, Question, SessionId};
+use crate::room::{Identity, Keyring, Opened, Opening, Rank, RoomState, StorageKey};
 pub(super) use lasting::{load_damaged, save_damaged};
 pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen, state_key};
 pub(super) use queue::ToVault;
@@ -55,6 +56,9 @@ const GROUP_COMMIT_MAX: usize = 1_024;
 
 /// How many a turn of a task takes in, which others on its thread wait for.
 const TASK_TURN_MAX: usize = 64;
+
+/// On how many threads signatures are checked at most: past it one transaction hasn't enough of them.
+const OPENING_THREADS_MAX: usize = 8;
 
 /// How many bytes of envelopes wait for a failing store to come back. Past it they are left to reconciliation.
 const RETRY_MAX_BYTES: usize = 16 << 20;
@@ -147,6 +151,8 @@ struct Batch {
     new: BTreeMap<usize, u64>,
     /// The long messages that waited before this batch touched them.
     waiting: Option<HashMap<MsgId, Waiting>>,
+    /// Sessions that go on when it is durable.
+    settled: Vec<SessionId>,
 }
 
 /// A long message whose chunks aren't all here.
@@ -173,6 +179,8 @@ pub(super) struct Vault {
     pub(super) retention: Retention,
     pub(super) trees: Trees,
     pub(super) progress: Progress,
+    /// On how many threads messages are opened. One in virtual time.
+    pub(super) opening_threads: NonZero<usize>,
 }
 
 /// What a vault has yet to finish, and what it has counted.
@@ -194,6 +202,11 @@ pub(super) struct Progress {
     window_bytes: u64,
     new: BTreeMap<usize, u64>,
     failing: bool,
+    /// What the turn's commands bring, opened.
+    opened: HashMap<MsgId, Opening>,
+    /// Whether those and what they follow stand in an archive, as the store said at the turn's beginning. What isn't in it is
+    /// to be asked; it is emptied when the store changes.
+    archived: HashMap<MsgId, bool>,
 }
 
 impl Progress {
@@ -238,16 +251,46 @@ impl Vault {
         if !self.progress.failing {
             self.take_up_retries(&mut batch);
         }
-        let mut next = Some(first);
-        let mut taken = 0;
-        let mut running = true;
-        while let Some(command) = next {
-            running &= self.command(&mut batch, command);
-            taken += 1;
-            next = if taken < most && running { commands.try_recv().ok() } else { None };
+        let mut waiting = vec![first];
+        while waiting.len() < most
+            && let Ok(command) = commands.try_recv()
+        {
+            waiting.push(command);
         }
+        self.open_ahead(&waiting);
+        let running = waiting.into_iter().all(|command| self.command(&mut batch, command));
         self.commit(&mut batch);
+        self.progress.opened.clear();
+        self.progress.archived.clear();
         running
+    }
+
+    /// Opens all that the commands bring: of what a message costs the vault, most is the check of its signature, which needs
+    /// no turn.
+    fn open_ahead(&mut self, commands: &[Command]) {
+        if self.progress.failing {
+            return;
+        }
+        let brought = commands.iter().filter_map(|command| match command {
+            Command::Accept(all, _) => Some(all),
+            _ => None,
+        });
+        let envelopes: Vec<_> = brought.flatten().map(|accepted| &accepted.envelope).collect();
+        let bytes: Vec<_> = envelopes.iter().map(|envelope| envelope.bytes()).collect();
+        let openings = self.keyring.open_all(&bytes, self.clock.now().unix, self.opening_threads);
+        let opened: HashMap<_, _> = envelopes.iter().map(|envelope| *envelope.id()).zip(openings).collect();
+        let mut ids = Vec::new();
+        for (_, message) in opened.values().flatten().flatten() {
+            ids.push(message.id);
+            ids.extend(message.dependencies().filter(|id| !opened.contains_key(id)));
+        }
+        // A store that can't say is asked again about each.
+        if !ids.is_empty()
+            && let Ok(holdings) = self.history.holds_all(&ids)
+        {
+            self.progress.archived.extend(ids.into_iter().zip(holdings.iter().map(|holding| holding.archive)));
+        }
+        self.progress.opened = opened;
     }
 
     fn command(&mut self, batch: &mut Batch, command: Command) -> bool {
@@ -270,6 +313,8 @@ impl Vault {
                     || self.history.holds(&id).map_or(true, |holding| holding.window || holding.tombstone);
                 self.reply(Reply::Known(id, known));
             }
+            // Not at once: a page of envelopes that is here as well goes into the same commit.
+            Command::Look(session, look) if matches!(look.question, Question::Settled) => batch.settled.push(session),
             Command::Look(session, look) => {
                 self.commit(batch);
                 let finding = self.look(&look);
@@ -350,21 +395,35 @@ impl Vault {
     }
 
     fn archived(&self, id: &MsgId) -> bool {
-        self.history.holds(id).is_ok_and(|holding| holding.archive)
+        self.stands(id).unwrap_or(false)
+    }
+
+    /// Whether a message stands in an archive.
+    fn stands(&self, id: &MsgId) -> ApiResult<bool> {
+        match self.progress.archived.get(id) {
+            Some(archived) => Ok(*archived),
+            None => self.history.holds(id).map(|holding| holding.archive),
+        }
     }
 
     /// Makes the batch durable, then acknowledges and shows it; or takes it back.
     fn commit(&mut self, batch: &mut Batch) {
         let mut batch = std::mem::take(batch);
-        if batch.write.entries().is_empty() && batch.published.is_empty() {
-            return;
+        let settled = std::mem::take(&mut batch.settled);
+        if !batch.write.entries().is_empty() || !batch.published.is_empty() {
+            self.write(batch);
         }
+        settled.into_iter().for_each(|session| self.reply(Reply::Found(session, Finding::Settled)));
+    }
+
+    fn write(&mut self, mut batch: Batch) {
         for room in batch.undo.keys() {
             let tag = self.keyring.rooms()[*room].tag();
             let value = self.states[*room].encode(&tag, &self.storage, &mut *self.entropy);
             batch.write.state(state_key(tag), Some(value.into()));
         }
         self.keep_lasting(&mut batch);
+        self.progress.archived.clear();
         match self.history.append_batch(&batch.write) {
             Ok(_) => {
                 self.trees.note(batch.write.entries());
@@ -417,6 +476,12 @@ impl Vault {
         }
         batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
     }
+}
+
+/// On how many threads messages are opened, where there are threads.
+pub(super) fn opening_threads() -> NonZero<usize> {
+    const MOST: NonZero<usize> = NonZero::new(OPENING_THREADS_MAX).expect("it isn't zero");
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(MOST)
 }
 
 #[expect(

@@ -19,6 +19,7 @@ const VERIFY_PART_IDS: usize = 256;
 impl Vault {
     pub(super) fn prune(&mut self, now: ExpiryHour) {
         let pruned = self.history.prune(&self.retention, now);
+        self.progress.archived.clear();
         if let Some(pruned) = self.noted(pruned) {
             self.trees.prune(&pruned, now);
             tracing::debug!(?pruned, "pruned the history");

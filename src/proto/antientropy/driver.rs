@@ -17,8 +17,8 @@ use super::tree::Question;
 
 /// What the recent part of the window is: envelopes made within so many hours, if they were given a full life.
 pub const RECENT_HOURS: u32 = 2;
-/// The first link version whose sessions compare trees.
-pub const TREE_LINK_VERSION: u8 = 2;
+/// The first link version whose sessions compare trees, and list ids of four bytes.
+pub const TREE_LINK_VERSION: u8 = 3;
 /// The least time between two repairs with one link, in milliseconds.
 pub const CATCH_UP_EVERY_MS: Millis = 10_000;
 /// How soon a repair begins at the earliest, in milliseconds.
@@ -96,6 +96,10 @@ pub(in super::super) struct Recon {
     fruitless_until: BTreeMap<LinkId, Millis>,
     /// With whom comparing led to nothing since the last time that it was due: another peer is asked at once.
     in_vain: BTreeSet<LinkId>,
+    /// Who didn't answer since then: once all others were asked, they are asked again, since a frame may have been lost.
+    unanswered: BTreeSet<LinkId>,
+    /// How often it led to nothing since then.
+    vain: usize,
     /// Who was compared with since everyone else was: the others come first. A peer that keeps things to itself and says that
     /// both hold the same can't be told from one that does; so that it costs one turn, and not every second one.
     had_turn: BTreeSet<LinkId>,
@@ -137,6 +141,8 @@ impl Recon {
         let wait = core.jitter(every).max(1);
         core.timers.set(alarm, core.now.mono + wait);
         self.in_vain.clear();
+        self.unanswered.clear();
+        self.vain = 0;
         self.with_anyone(core, start);
     }
 
@@ -147,10 +153,11 @@ impl Recon {
         self.fruitless_until.retain(|_, until| *until > now);
         let comparable =
             core.ready_links().filter(|(id, link)| compares(link) && !link.behind && !self.in_vain.contains(id));
-        let (left_alone, links): (Vec<_>, Vec<_>) = comparable
-            .map(|(id, _)| id)
-            .partition(|link| !self.in_vain.is_empty() && self.fruitless_until.contains_key(link));
+        let (left_alone, links): (Vec<_>, Vec<_>) =
+            comparable.map(|(id, _)| id).partition(|link| self.vain > 0 && self.fruitless_until.contains_key(link));
         let links = if links.is_empty() { left_alone } else { links };
+        let heard: Vec<_> = links.iter().copied().filter(|link| !self.unanswered.contains(link)).collect();
+        let links = if heard.is_empty() { links } else { heard };
         let waiting: Vec<_> = links.iter().copied().filter(|link| !self.had_turn.contains(link)).collect();
         let links = if waiting.is_empty() {
             self.had_turn.retain(|link| !links.contains(link));
@@ -376,7 +383,7 @@ impl Recon {
         let served = self.sessions.values().filter(|session| session.role == Role::Responder).count();
         let Some(state) = core.ready(link) else { return };
         let info = state.info.clone();
-        let may = state.opens.take(1, now) && served < SESSIONS_SERVED_MAX;
+        let may = compares(state) && state.opens.take(1, now) && served < SESSIONS_SERVED_MAX;
         let taken = match scope {
             OpenScope::Window(range) => {
                 Some((Subject { shelf: Shelf::Window, range: valid(core, range) }, Proofs::default()))
@@ -472,16 +479,19 @@ impl Recon {
                 self.catch_up(core, link);
             }
         }
-        let nothing = session.received + session.given == 0;
-        if session.role == Role::Responder || !nothing || answered && session.fruitless == 0 {
+        let failed = !answered && session.received + session.given == 0;
+        if session.role == Role::Responder || !failed && !session.withheld() {
             return;
         }
         core.counters.recon_fruitless += u64::from(answered);
         if session.fruitless > 1 {
             self.fruitless_until.insert(session.link, core.now.mono + FRUITLESS_PAUSE_MS);
         }
-        if session.sync.is_none() && self.in_vain.len() < IN_VAIN_MAX {
-            self.in_vain.insert(session.link);
+        if session.sync.is_none() && self.vain < IN_VAIN_MAX {
+            self.vain += 1;
+            if answered || !self.unanswered.insert(session.link) {
+                self.in_vain.insert(session.link);
+            }
             self.with_anyone(core, Start::Full);
         }
     }
@@ -491,6 +501,7 @@ impl Recon {
         self.caught_up_at.remove(&link);
         self.fruitless_until.remove(&link);
         self.in_vain.remove(&link);
+        self.unanswered.remove(&link);
         self.had_turn.remove(&link);
         let (waiting, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|job| job.link == link);
         self.queue = queue.into();

@@ -204,7 +204,8 @@ impl Recon {
             return self.fault(core, id);
         }
         session.proven = true;
-        session.wanted = session.wanted.max(u64::from(count).saturating_sub(session.count));
+        session.told = u64::from(count);
+        session.wanted = session.wanted.max(session.told.saturating_sub(session.count));
         let rest = session.asked.split_off(children.len());
         let asked = std::mem::take(&mut session.asked);
         let peers = asked.into_iter().zip(children).map(|(node, children)| Some((node, children.of(node)?)));

@@ -5,7 +5,7 @@
 //! fixed, so that their digests can be kept between sessions: two nodes with a million envelopes each see within a
 //! millisecond and a hundred bytes that they hold the same, where the negentropy protocol, which this node once spoke, has to
 //! list, salt and sort them all for every session, since its fingerprints are sums, which can be made to collide. What is
-//! sent of ids and digests is hashed with the session's key and cut to five bytes.
+//! sent of ids and digests is hashed with the session's key and cut to four and five bytes.
 //!
 //! About a room's archive that key comes from the room's, too: BEGIN tells who isn't a member nothing about any envelope.
 //!

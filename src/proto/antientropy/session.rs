@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rumormill_api::{ExpiryRange, LinkId, Millis, MsgId, Shelf};
 
 use super::super::wire::{Role, Root, TREE_SALT_BYTES, TreeEntry, TreeKey, TreeNode};
-use super::tree::{Place, short};
+use super::tree::{Place, listed};
 
 /// Envelopes that one session may bring; the rest is left to the next.
 pub const ITEMS_MAX: u64 = 1 << 17;
@@ -17,8 +17,8 @@ pub const ROUNDS_MAX: u32 = 4_096;
 pub const FRUITLESS_MAX: u32 = 16;
 /// Bytes of envelopes after which the one that serves waits for the one that takes.
 pub const PAGE_BYTES: usize = 256 << 10;
-/// Pages that may be under way.
-pub const PAGES_AHEAD: u32 = 2;
+/// Pages that may be under way: two that the store writes in one commit, and two that come meanwhile.
+pub const PAGES_AHEAD: u32 = 4;
 
 /// How far a session is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +75,8 @@ pub(super) struct Session {
     pub(super) heard_at: Millis,
     /// How many ids this node had at the beginning.
     pub(super) count: u64,
+    /// How many the responder says that it has.
+    pub(super) told: u64,
     /// The nodes that were asked about, in their order.
     pub(super) asked: Vec<TreeNode>,
     /// Nodes yet to be asked about.
@@ -167,6 +169,7 @@ impl Session {
             begun_at: now,
             heard_at: now,
             count: 0,
+            told: 0,
             asked: Vec::new(),
             asks: Vec::new(),
             splits: Vec::new(),
@@ -188,6 +191,13 @@ impl Session {
     /// Whether it has brought all that it may.
     pub(super) fn full(&self) -> bool {
         self.received >= ITEMS_MAX || self.limit.is_some_and(|limit| self.received >= limit)
+    }
+
+    /// Whether the initiator got nothing of a peer that has something which it lacks. Where something was given, the numbers
+    /// show it: what both have is at most what this end had less that.
+    pub(super) const fn withheld(&self) -> bool {
+        self.received == 0
+            && (self.given == 0 && self.fruitless > 0 || self.given > 0 && self.told + self.given > self.count)
     }
 
     /// Whether this end takes envelopes now.
@@ -213,14 +223,16 @@ impl Session {
         }
         let at = exchange.entries.partition_point(|entry| entry.node.range().1 < *key);
         let Some(entry) = exchange.entries.get(at).filter(|entry| entry.node.contains(key)) else { return false };
-        let short = short(&self.key, &key.1.0);
+        let listed = listed(&self.key, &key.1);
         let asked = match self.role {
-            Role::Initiator => !entry.held.contains(&short) && !entry.gone.contains(&short),
+            Role::Initiator => !entry.held.contains(&listed) && !entry.gone.contains(&listed),
             Role::Responder => {
                 let before: usize = exchange.entries[..at].iter().map(|entry| entry.held.len()).sum();
-                let position = entry.held.iter().position(|held| *held == short).map(|position| before + position);
-                let wanted = position.and_then(|position| u16::try_from(position).ok());
-                wanted.and_then(|wanted| exchange.positions.binary_search(&wanted).ok()).is_some()
+                let wanted = |position| {
+                    u16::try_from(position).is_ok_and(|position| exchange.positions.binary_search(&position).is_ok())
+                };
+                // Two ids may be listed alike, and only one of them be wanted: who gives it is at no fault.
+                (before..).zip(&entry.held).any(|(position, held)| *held == listed && wanted(position))
             }
         };
         if asked {
@@ -258,3 +270,40 @@ impl Session {
 
 /// What the key of a session about the window is derived from the salt for.
 const WINDOW_CONTEXT: &str = "rumormill reconciliation of the window v2";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::super::super::wire::Listed;
+    use super::*;
+
+    /// Two ids that a session with this key lists alike.
+    fn alike(key: &[u8; 32]) -> (MsgId, MsgId) {
+        let mut seen: HashMap<Listed, MsgId> = HashMap::new();
+        let ids = (0_u64..).map(|number| MsgId::of(&number.to_be_bytes()));
+        let pair = ids.filter_map(|id| Some((seen.insert(listed(key, &id), id)?, id))).next();
+        pair.expect("four bytes are used up at last")
+    }
+
+    #[test]
+    fn of_two_that_are_listed_alike_either_may_be_given_once() {
+        let subject = Subject { shelf: Shelf::Window, range: ExpiryRange::ALL };
+        let fresh = || Session::new(LinkId(1), Role::Responder, 1, subject, [7; TREE_SALT_BYTES], Proofs::default(), 0);
+        let (one, other) = alike(&fresh().key);
+        let held = vec![listed(&fresh().key, &one), listed(&fresh().key, &other), [0; 4]];
+        let entries: Arc<[_]> = vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }].into();
+        for wanted in [vec![0], vec![1], vec![0, 1]] {
+            for id in [one, other] {
+                let mut session = fresh();
+                session.exchange =
+                    Exchange { entries: entries.clone(), positions: wanted.clone(), ..Exchange::default() };
+                assert!(session.expects(&(5, id)), "{wanted:?}");
+                assert!(!session.expects(&(5, id)), "twice");
+            }
+        }
+        let mut session = fresh();
+        session.exchange = Exchange { entries, positions: vec![2], ..Exchange::default() };
+        assert!(!session.expects(&(5, one)), "neither is wanted");
+    }
+}

@@ -37,6 +37,8 @@ struct Party {
     synced: usize,
     largest: usize,
     sent: usize,
+    /// On which link each frame went.
+    on: Vec<LinkId>,
 }
 
 impl Party {
@@ -53,6 +55,7 @@ impl Party {
             synced: 0,
             largest: 0,
             sent: 0,
+            on: Vec::new(),
         }
     }
 
@@ -61,7 +64,8 @@ impl Party {
         let mut frames = Vec::new();
         for output in outputs {
             let next = match output {
-                Output::Send(_, frame) => {
+                Output::Send(link, frame) => {
+                    self.on.push(link);
                     self.largest = self.largest.max(frame.len());
                     self.sent += frame.len();
                     frames.push(frame);
@@ -292,7 +296,7 @@ const NOTHING: Root = [0; 16];
 const OTHER: Root = [1; 16];
 
 fn exchange(held: usize) -> ReconBody {
-    let held = (0..held).map(|n| [u8::try_from(n % 256).unwrap(), u8::try_from(n / 256).unwrap(), 0, 0, 0]).collect();
+    let held = (0..held).map(|n| [u8::try_from(n % 256).unwrap(), u8::try_from(n / 256).unwrap(), 0, 0]).collect();
     ReconBody::Exchange(vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }])
 }
 
@@ -357,7 +361,7 @@ fn a_responder_that_breaks_the_rules_is_dropped() {
         ("wanting what wasn't listed", vec![hours(&[life]), recon(ReconBody::Found(vec![0]))]),
         (
             "more pages than may be under way",
-            vec![hours(&[life]), recon(ReconBody::Page), recon(ReconBody::Page), recon(ReconBody::Page)],
+            [vec![hours(&[life])], vec![recon(ReconBody::Page); PAGES_AHEAD as usize + 1]].concat(),
         ),
     ] {
         let mut asker = party(1, 2, RECON_MAX_BYTES as u16, None);
@@ -434,6 +438,74 @@ fn differences_that_lead_to_nothing_cost_a_few_exchanges_and_then_a_pause() {
     assert_eq!(asker.ended.last(), Some(&end));
 }
 
+/// Someone with one message and two links, to whom it has just become due to compare; and the link that is asked first.
+fn due() -> (Party, LinkId) {
+    let config = EngineConfig { recent_every: 8_000, own: x25519(1), ..config() };
+    let mut asker = Party::new(config, [live(1)]);
+    asker.hand.ready(LINK, 2, false);
+    asker.hand.ready(LINK + 1, 3, false);
+    let mut left = 20;
+    loop {
+        left -= 1;
+        assert!(left > 0, "it becomes due within ten seconds");
+        asker.on.clear();
+        let frames = asker.pass(500);
+        if let Some(at) = frames.iter().position(|frame| frame[0] == wire::Kind::Recon as u8) {
+            let link = asker.on[at];
+            return (asker, link);
+        }
+    }
+}
+
+/// What is said to the session of that number on that link leads to.
+fn answered(asker: &mut Party, link: LinkId, number: u32, body: ReconBody) -> Vec<(LinkId, Message)> {
+    asker.on.clear();
+    let outputs = asker.hand.input(Input::Batch(link, Message::Recon(responder(number), body).encode()));
+    let frames = asker.settle(outputs);
+    let on = asker.on.iter().copied().zip(frames);
+    on.flat_map(|(link, frame)| {
+        sent(&[Output::Send(link, frame)], link.0).into_iter().map(move |message| (link, message))
+    })
+    .collect()
+}
+
+#[test]
+fn who_did_not_take_part_is_asked_once_more_after_all_others() {
+    let (mut asker, first) = due();
+    let (mut asked, mut link) = (vec![first], first);
+    for number in 0..4 {
+        let next = answered(&mut asker, link, number, ReconBody::Decline);
+        match &next[..] {
+            [(on, Message::Recon(_, ReconBody::Begin { .. }))] => {
+                asked.push(*on);
+                link = *on;
+            }
+            [] => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(asked[0] != asked[1] && asked[2] != asked[3], "{asked:?}");
+}
+
+#[test]
+fn who_takes_and_keeps_its_own_to_itself_is_not_the_last_that_is_asked() {
+    for (count, another) in [(0, false), (1, true), (2, true)] {
+        let (mut asker, link) = due();
+        let hours = wire::Children::Hours(vec![(hour() + wire::ENVELOPE_LIFE_HOURS, [9; 5])]);
+        let children = ReconBody::Children { proof: [0; 32], count, children: vec![hours] };
+        let said = answered(&mut asker, link, 0, children);
+        assert!(matches!(said[..], [(_, Message::Recon(_, ReconBody::Exchange(_)))]), "{said:?}");
+        let said = answered(&mut asker, link, 0, ReconBody::Found(vec![0]));
+        assert!(said.iter().any(|(_, message)| matches!(message, Message::Item(..))), "{said:?}");
+        let begun = said.iter().find_map(|(on, message)| match message {
+            Message::Recon(_, ReconBody::Begin { .. }) => Some(*on),
+            _ => None,
+        });
+        assert_eq!(begun.is_some_and(|on| on != link), another, "{count}: {said:?}");
+    }
+}
+
 #[test]
 fn claims_that_are_not_served_cost_one_exchange() {
     // The initiator has what it doesn't serve.
@@ -474,7 +546,7 @@ fn equal_sets_agree_in_a_hundred_bytes() {
 }
 
 #[test]
-fn a_peer_of_link_version_1_is_declined_and_not_asked() {
+fn a_session_of_link_version_1_is_declined() {
     let mut party = party(2, 1, RECON_MAX_BYTES as u16, [live(1)]);
     let open = ReconBody::Open {
         scope: OpenScope::Window(ExpiryRange::ALL),
@@ -484,16 +556,22 @@ fn a_peer_of_link_version_1_is_declined_and_not_asked() {
     let answer = party.take(vec![Message::Recon(initiator(1), open).encode()]);
     assert_eq!(answer, [Message::Recon(responder(1), ReconBody::Decline).encode()]);
     assert!(party.take(vec![Message::Get(initiator(1), vec![[0; 32]]).encode()]).is_empty());
+}
 
-    let mut old = Party::new(config(), None);
-    old.hand.up(LINK, 2, true);
-    old.hand
-        .say(LINK, &Message::Hello(wire::Hello { version_min: 1, version_max: 1, ..super::super::tests::hello(2) }));
-    assert_eq!(old.hand.count("recon_old_peer"), 1);
-    let start = sync(&mut old, window());
-    old.settle(start);
-    let end = EngineEvent::SyncEnded { token: 1, answered: 0, failed: 1, received: 0, missing: 0 };
-    assert_eq!(old.ended.last(), Some(&end));
+#[test]
+fn with_a_peer_of_an_older_link_version_nothing_is_compared() {
+    for version in 1..wire::LINK_VERSION {
+        let mut old = Party::new(config(), None);
+        old.hand.up(LINK, 2, true);
+        let hello = wire::Hello { version_min: 1, version_max: version, ..super::super::tests::hello(2) };
+        old.hand.say(LINK, &Message::Hello(hello));
+        assert_eq!(old.hand.count("recon_old_peer"), 1);
+        let start = sync(&mut old, window());
+        old.settle(start);
+        let end = EngineEvent::SyncEnded { token: 1, answered: 0, failed: 1, received: 0, missing: 0 };
+        assert_eq!(old.ended.last(), Some(&end));
+        assert_eq!(open(&mut old, 1, OTHER), [Message::Recon(responder(1), ReconBody::Decline).encode()]);
+    }
 }
 
 #[test]

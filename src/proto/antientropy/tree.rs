@@ -20,7 +20,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rumormill_api::{ExpiryHour, ExpiryRange, MsgId, Shelf};
 
-use super::super::wire::{Children, Root, Short, TreeEntry, TreeKey, TreeNode};
+use super::super::wire::{Children, Listed, Root, Short, TreeEntry, TreeKey, TreeNode};
 
 /// How many ids of its own a node may list under a tree's node in place of going further down.
 pub const LEAF_MAX_IDS: usize = 48;
@@ -565,8 +565,8 @@ impl<S: Source> View<'_, S> {
         if ids.is_empty() && !peer_has {
             return Ok(None);
         }
-        let shorts = |keys: &[TreeKey]| keys.iter().map(|(_, id)| self.short(&id.0)).collect();
-        let entry = TreeEntry { node, held: shorts(&ids), gone: shorts(&gone) };
+        let listed = |keys: &[TreeKey]| keys.iter().map(|(_, id)| listed(self.key, id)).collect();
+        let entry = TreeEntry { node, held: listed(&ids), gone: listed(&gone) };
         Ok(Some(Step::Exchange(entry, ids.into_iter().map(|(_, id)| id).collect())))
     }
 
@@ -576,7 +576,7 @@ impl<S: Source> View<'_, S> {
         let mut offset: usize = entries.iter().take(place.entry).map(|entry| entry.held.len()).sum();
         let mut after = place.after;
         for (at, entry) in entries.iter().enumerate().skip(place.entry) {
-            let held: BTreeMap<Short, usize> = entry.held.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+            let held: BTreeMap<Listed, usize> = entry.held.iter().enumerate().map(|(at, id)| (*id, at)).collect();
             let (start, to) = self.bounds(entry.node);
             let mut from = match after.take() {
                 Some(key) => next_key(key).map(|key| key.max(start)),
@@ -588,10 +588,10 @@ impl<S: Source> View<'_, S> {
                 from = if ids.len() < limit { None } else { ids.last().copied().and_then(next_key) };
                 for key in ids {
                     looked += 1;
-                    let short = self.short(&key.1.0);
-                    if let Some(position) = held.get(&short) {
+                    let listed = listed(self.key, &key.1);
+                    if let Some(position) = held.get(&listed) {
                         page.known.push(position_of(offset + position));
-                    } else if !entry.gone.contains(&short)
+                    } else if !entry.gone.contains(&listed)
                         && let Some(envelope) = self.source.envelope(&key.1)
                     {
                         bytes += envelope.len();
@@ -605,7 +605,7 @@ impl<S: Source> View<'_, S> {
             }
             if !held.is_empty() && start <= to {
                 for (_, id) in self.source.gone(start, to, LIST_MAX_IDS)? {
-                    if let Some(position) = held.get(&self.short(&id.0)) {
+                    if let Some(position) = held.get(&listed(self.key, &id)) {
                         page.known.push(position_of(offset + position));
                     }
                 }
@@ -621,12 +621,20 @@ fn position_of(position: usize) -> u16 {
     u16::try_from(position).unwrap_or(u16::MAX)
 }
 
-/// An id or a digest as a session speaks of it.
-pub(super) fn short(key: &[u8; 32], bytes: &[u8; 32]) -> Short {
-    let mut short = Short::default();
-    let size = short.len();
-    short.copy_from_slice(&blake3::keyed_hash(key, bytes).as_bytes()[..size]);
-    short
+/// A digest as a session speaks of it.
+pub(super) fn short(key: &[u8; 32], digest: &Digest) -> Short {
+    first(blake3::keyed_hash(key, digest))
+}
+
+/// An id as a session speaks of it.
+pub(super) fn listed(key: &[u8; 32], id: &MsgId) -> Listed {
+    first(blake3::keyed_hash(key, &id.0))
+}
+
+fn first<const N: usize>(hash: blake3::Hash) -> [u8; N] {
+    let mut first = [0; N];
+    first.copy_from_slice(&hash.as_bytes()[..N]);
+    first
 }
 
 /// The key right after; `None` after the last.

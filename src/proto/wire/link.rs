@@ -12,8 +12,8 @@ use super::recon::{
 use super::record::{PEER_RECORD_MAX_BYTES, parse_addr};
 
 /// The newest link protocol that this build speaks.
-pub const LINK_VERSION: u8 = 2;
-/// The oldest one: without SALT, IHAVE, IWANT, GRAFT and PRUNE. A link that agrees on it is flooded, and not reconciled with.
+pub const LINK_VERSION: u8 = 3;
+/// The oldest one: without SALT, IHAVE, IWANT, GRAFT and PRUNE. A link that agrees on it, or on version 2, isn't reconciled with.
 pub const LINK_VERSION_MIN: u8 = 1;
 /// Bytes before a link message's body.
 pub const MESSAGE_HEADER_BYTES: usize = 3;

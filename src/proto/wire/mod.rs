@@ -70,7 +70,8 @@ pub use recon::{
 };
 pub use record::{PEER_RECORD_MAX_BYTES, PeerRecord, RecordError, link_key_to_x25519};
 pub use tree::{
-    BLOCK_HOURS, Children, ROOT_BYTES, Root, SHORT_BYTES, Short, TREE_DEPTH_MAX, TreeEntry, TreeKey, TreeNode,
+    BLOCK_HOURS, Children, LISTED_BYTES, Listed, ROOT_BYTES, Root, SHORT_BYTES, Short, TREE_DEPTH_MAX, TreeEntry,
+    TreeKey, TreeNode,
 };
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use rumormill_api::{ExpiryHour, ExpiryRange};
 
 use super::codec::Reader;
 use super::link::Fault;
-use super::tree::{self, Children, ROOT_BYTES, Root, TreeEntry, TreeNode};
+use super::tree::{self, Children, ROOT_BYTES, Root, SHORT_BYTES, TreeEntry, TreeNode};
 
 /// Bytes of the salt of a session of link version 1.
 pub const SALT_BYTES: usize = 32;
@@ -89,7 +89,8 @@ pub enum OpenScope {
 /// What follows the session in a RECON.
 ///
 /// Types 0 to 6 are of link version 1 alone, whose sessions compared by sums of ids; they are still read, and declined.
-/// DECLINE and DONE are of both versions.
+/// Type 12 is of link version 2 alone, whose listed ids have 5 bytes; it is still read, and no session with such a peer is
+/// taken part in. The other types are of all versions that have them.
 ///
 /// | type | sender | fields |
 /// |---|---|---|
@@ -105,16 +106,17 @@ pub enum OpenScope {
 /// | 9 SAME | responder | nothing, or about an archive the proof 32: both hold the same |
 /// | 10 CHILDREN | responder | proof 32 (zero for the window, and after the first), how many it has in all 4, then the children of the first of the asked-for nodes |
 /// | 11 ASK | initiator | nodes |
-/// | 12 EXCHANGE | initiator | entries: what it has under nodes; ascending, none within another |
+/// | 12 | initiator | as EXCHANGE, but 5 bytes an id |
 /// | 13 PAGE | both | nothing: a page of ITEMs is over; the next needs a GO |
 /// | 14 GO | both | nothing: another page may come |
 /// | 15 FOUND | responder | all of the last EXCHANGE is served; positions, 2 each, among its held ids, that are wanted |
 /// | 16 GIVEN | initiator | nothing: all that was wanted and can be served has been |
+/// | 17 EXCHANGE | initiator | entries: what it has under nodes; ascending, none within another |
 ///
 /// A node is a depth 1 (0 to 16), an hour 4 and that many nibbles of ids, two in a byte; or 0xfe and a block's number 4; or
 /// 0xff for everything. Children are a type 1, then by type: 0 hours and 1 blocks: a count, then for each the distance
 /// from the number after the one before and a digest 5; 2 nibbles: a bit for each of the sixteen 2, then digests 5 each.
-/// An entry is a node, two counts, that many held and evicted short ids 5 each. Counts and distances are written in groups
+/// An entry is a node, two counts, that many held and evicted short ids 4 each. Counts and distances are written in groups
 /// of seven bits, lowest first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReconBody {
@@ -171,6 +173,8 @@ pub enum ReconBody {
     },
     /// Asks for nodes' children.
     Ask(Vec<TreeNode>),
+    /// What the initiator of link version 2 has under nodes.
+    OldExchange(Vec<TreeEntry<SHORT_BYTES>>),
     /// What the initiator has under nodes. The responder serves the rest.
     Exchange(Vec<TreeEntry>),
     /// A page of items is over.
@@ -195,11 +199,12 @@ const BEGIN: u8 = 8;
 const SAME: u8 = 9;
 const CHILDREN: u8 = 10;
 const ASK: u8 = 11;
-const EXCHANGE: u8 = 12;
+const OLD_EXCHANGE: u8 = 12;
 const PAGE: u8 = 13;
 const GO: u8 = 14;
 const FOUND: u8 = 15;
 const GIVEN: u8 = 16;
+const EXCHANGE: u8 = 17;
 
 const TAKES_ONLY: u8 = 1;
 
@@ -244,6 +249,7 @@ impl ReconBody {
             | Self::Done
             | Self::Begin { .. }
             | Self::Ask(_)
+            | Self::OldExchange(_)
             | Self::Exchange(_)
             | Self::Given => Some(Role::Initiator),
             Self::Answer { .. }
@@ -302,6 +308,10 @@ impl ReconBody {
                 out.push(ASK);
                 nodes.iter().for_each(|node| node.put(out));
             }
+            Self::OldExchange(entries) => {
+                out.push(OLD_EXCHANGE);
+                entries.iter().for_each(|entry| entry.put(out));
+            }
             Self::Exchange(entries) => {
                 out.push(EXCHANGE);
                 entries.iter().for_each(|entry| entry.put(out));
@@ -349,6 +359,7 @@ impl ReconBody {
                 return Ok(Self::Children { proof, count, children: tree::answers(reader)? });
             }
             ASK => return tree::nodes(reader, ASK_MAX_NODES).map(Self::Ask),
+            OLD_EXCHANGE => return tree::entries(reader).map(Self::OldExchange),
             EXCHANGE => return tree::entries(reader).map(Self::Exchange),
             FOUND => return tree::positions(reader).map(Self::Found),
             PAGE => Self::Page,

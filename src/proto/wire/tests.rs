@@ -57,6 +57,14 @@ fn node() -> impl Strategy<Value = TreeNode> {
     ]
 }
 
+fn entries<const ID_BYTES: usize>() -> impl Strategy<Value = Vec<TreeEntry<ID_BYTES>>> {
+    let ids = || vec(any::<[u8; ID_BYTES]>(), 0..200);
+    btree_map(any::<u32>(), (ids(), ids()), 1..5).prop_map(|entries| {
+        let entries = entries.into_iter();
+        entries.map(|(hour, (held, gone))| TreeEntry { node: TreeNode::hour(hour), held, gone }).collect()
+    })
+}
+
 fn tree_recon() -> impl Strategy<Value = ReconBody> {
     let scope = prop_oneof![
         (any::<u32>(), any::<u32>()).prop_map(|(a, b)| OpenScope::Window(ExpiryRange { from: a.min(b), to: a.max(b) })),
@@ -70,11 +78,6 @@ fn tree_recon() -> impl Strategy<Value = ReconBody> {
         btree_map(0..16_u8, any::<[u8; SHORT_BYTES]>(), 0..=16)
             .prop_map(|map| Children::Nibbles(map.into_iter().collect())),
     ];
-    let shorts = || vec(any::<[u8; SHORT_BYTES]>(), 0..200);
-    let entries = btree_map(any::<u32>(), (shorts(), shorts()), 1..5).prop_map(|entries| {
-        let entries = entries.into_iter();
-        entries.map(|(hour, (held, gone))| TreeEntry { node: TreeNode::hour(hour), held, gone }).collect()
-    });
     prop_oneof![
         (scope, any::<(bool, [u8; TREE_SALT_BYTES], [u8; ROOT_BYTES])>())
             .prop_map(|(scope, (takes_only, salt, root))| ReconBody::Begin { scope, takes_only, salt, root }),
@@ -85,7 +88,8 @@ fn tree_recon() -> impl Strategy<Value = ReconBody> {
             children
         }),
         vec(node(), 1..=ASK_MAX_NODES).prop_map(ReconBody::Ask),
-        entries.prop_map(ReconBody::Exchange),
+        entries().prop_map(ReconBody::Exchange),
+        entries().prop_map(ReconBody::OldExchange),
         btree_set(any::<u16>(), 0..200).prop_map(|positions| ReconBody::Found(positions.into_iter().collect())),
         Just(ReconBody::Page),
         Just(ReconBody::Go),

@@ -1,12 +1,16 @@
-//! The parts of RECON's messages that speak of the tree of ids (link version 2).
+//! The parts of RECON's messages that speak of the tree of ids (link versions 2 and 3).
 
 use rumormill_api::{ExpiryHour, MsgId};
 
 use super::codec::Reader;
 use super::link::Fault;
 
-/// Bytes of a short id, and of a digest of a tree's node: enough within one session, whose key nobody knows before.
+/// Bytes of a digest of a tree's node as it is sent: enough within one session, whose key nobody knows before.
 pub const SHORT_BYTES: usize = 5;
+/// Bytes of an id that is listed. It is compared with those under the same node only, of which at most
+/// [`LEAF_MAX_IDS`](crate::proto::LEAF_MAX_IDS) are listed: an envelope that is missing passes for one of them once in 89 million times.
+/// Then the next session, whose key is another, brings it.
+pub const LISTED_BYTES: usize = 4;
 /// Bytes of the digest of all that is compared.
 pub const ROOT_BYTES: usize = 16;
 /// How many nibbles of an id a node of the tree may stand for at most.
@@ -18,8 +22,11 @@ const BLOCK_SHIFT: u32 = 8;
 const ALL: u8 = 0xff;
 const BLOCK: u8 = 0xfe;
 
-/// The first bytes of an id, or of a digest, hashed with the session's key.
+/// The first bytes of a digest, hashed with the session's key.
 pub type Short = [u8; SHORT_BYTES];
+
+/// The first bytes of an id, hashed with the session's key.
+pub type Listed = [u8; LISTED_BYTES];
 
 /// The first bytes of the digest of everything, hashed with the session's key. Zero: there is nothing.
 pub type Root = [u8; ROOT_BYTES];
@@ -234,16 +241,16 @@ impl Children {
 
 /// What one end has under a node: the other serves what isn't listed, and says which of the held it wants.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TreeEntry {
+pub struct TreeEntry<const ID_BYTES: usize = LISTED_BYTES> {
     /// The node.
     pub node: TreeNode,
     /// What the sender holds there.
-    pub held: Vec<Short>,
+    pub held: Vec<[u8; ID_BYTES]>,
     /// What it has had there and evicted: it can't serve it, and doesn't want it again.
-    pub gone: Vec<Short>,
+    pub gone: Vec<[u8; ID_BYTES]>,
 }
 
-impl TreeEntry {
+impl<const ID_BYTES: usize> TreeEntry<ID_BYTES> {
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         self.node.put(out);
         put_count(out, self.held.len());
@@ -254,23 +261,23 @@ impl TreeEntry {
     fn read(reader: &mut Reader) -> Result<Self, Fault> {
         let node = TreeNode::read(reader)?;
         let (held, gone) = (count(reader, 0)?, count(reader, 0)?);
-        if (held + gone) * SHORT_BYTES > reader.remaining() {
+        if (held + gone) * ID_BYTES > reader.remaining() {
             return Err(Fault::Malformed);
         }
-        let mut ids = |count| (0..count).map(|_| reader.array()).collect::<Result<Vec<Short>, _>>();
+        let mut ids = |count| (0..count).map(|_| reader.array()).collect::<Result<Vec<[u8; ID_BYTES]>, _>>();
         Ok(Self { node, held: ids(held)?, gone: ids(gone)? })
     }
 
     /// How many bytes it takes in a message, at most.
     #[must_use]
     pub fn encoded_max_bytes(&self) -> usize {
-        self.node.encoded_bytes() + 6 + (self.held.len() + self.gone.len()) * SHORT_BYTES
+        self.node.encoded_bytes() + 6 + (self.held.len() + self.gone.len()) * ID_BYTES
     }
 }
 
 /// Entries up to the end: at least one, ascending, none within another.
-pub(super) fn entries(mut reader: Reader) -> Result<Vec<TreeEntry>, Fault> {
-    let mut entries: Vec<TreeEntry> = Vec::new();
+pub(super) fn entries<const ID_BYTES: usize>(mut reader: Reader) -> Result<Vec<TreeEntry<ID_BYTES>>, Fault> {
+    let mut entries: Vec<TreeEntry<ID_BYTES>> = Vec::new();
     while reader.remaining() > 0 {
         let entry = TreeEntry::read(&mut reader)?;
         if entries.last().is_some_and(|before| before.node.range().1 >= entry.node.range().0) {

@@ -69,6 +69,7 @@ cases! { $
     an_empty_store_holds_nothing
     an_empty_batch_changes_nothing
     bytes_come_back_as_they_came
+    many_are_held_as_each_is
     append_is_idempotent_by_id
     a_duplicate_within_a_batch_counts_once
     the_first_entry_of_an_id_stays

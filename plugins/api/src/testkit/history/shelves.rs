@@ -47,6 +47,17 @@ pub fn bytes_come_back_as_they_came(make: &Factory) {
     }
 }
 
+/// Of many ids at once the store says the same as of each, in their order, also of one that is asked about twice.
+pub fn many_are_held_as_each_is(make: &Factory) {
+    let mut store = Store::open(make);
+    store.put(&[window(1, 5, 0), window(2, 6, 0), archive(2, STUDY, 6, 7), archive(3, FRIENDS, 5, 8)]);
+    let ids = [id(3), id(9), id(1), id(2), id(1)];
+    let each: Vec<_> = ids.iter().map(|id| store.holds(id).unwrap()).collect();
+    assert_eq!(store.holds_all(&ids).unwrap(), each);
+    assert_eq!(each[3], Holding { window: true, archive: true, tombstone: false });
+    assert_eq!(store.holds_all(&[]).unwrap(), []);
+}
+
 /// What stands already is known, in a later batch as well.
 pub fn append_is_idempotent_by_id(make: &Factory) {
     let mut store = Store::open(make);
