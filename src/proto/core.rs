@@ -45,6 +45,8 @@ pub(super) struct Link {
     pub(super) behind: bool,
     pub(super) up_at: Millis,
     pub(super) heard_at: Millis,
+    /// When the last PING went that wasn't answered: its number.
+    pub(super) pinged: Option<Millis>,
     /// The last round trip that was measured.
     pub(super) round_trip: Option<Millis>,
     /// Envelopes that wait for the exact store.
@@ -69,6 +71,7 @@ impl Link {
             behind: false,
             up_at: now,
             heard_at: now,
+            pinged: None,
             round_trip: None,
             pending: 0,
             novel: Bucket::new(config.novel_bytes_per_s.saturating_mul(1_000), config.novel_burst_bytes, now),
@@ -151,6 +154,15 @@ impl Core {
 
     pub(super) fn say(&mut self, link: LinkId, message: &Message) {
         self.send(link, message.encode());
+    }
+
+    /// Asks a link's peer for a sign of life; the answer measures the round trip.
+    pub(super) fn ping(&mut self, link: LinkId) {
+        let now = self.now.mono;
+        if let Some(state) = self.links.get_mut(&link) {
+            state.pinged = Some(now);
+            self.say(link, &Message::Ping(now));
+        }
     }
 
     /// Closes a link. It is silent from now on, and forgotten when the driver reports it down.

@@ -249,7 +249,7 @@ impl<D: Dedup> Engine<D> {
             if let Some(key) = self.rumors.key(&self.core).filter(|_| hello.version_max >= 2) {
                 self.core.say(link, &Message::Salt(key));
                 // How far its peers are away is what a node that has measured nothing else can tell how long to wait by.
-                self.core.say(link, &Message::Ping(self.core.now.mono));
+                self.core.ping(link);
             }
             self.recon.link_ready(&mut self.core, link);
         }
@@ -277,12 +277,12 @@ impl<D: Dedup> Engine<D> {
         kept
     }
 
-    /// A PONG with the number of a PING of this link's: the number is when it was sent. A peer that makes one up is
-    /// believed, within what is waited at most.
-    fn pong(&mut self, link: LinkId, sent: Millis) {
-        let (now, dead_after) = (self.core.now.mono, self.core.config.dead_after);
-        let Some(state) = self.core.links.get_mut(&link) else { return };
-        state.round_trip = now.checked_sub(sent).filter(|span| *span < dead_after).or(state.round_trip);
+    /// A PONG. One that answers no PING, or not the last, is a sign of life and nothing else.
+    fn pong(&mut self, link: LinkId, number: u64) {
+        let now = self.core.now.mono;
+        let Some(state) = self.core.links.get_mut(&link).filter(|state| state.pinged == Some(number)) else { return };
+        state.pinged = None;
+        state.round_trip = Some(now.saturating_sub(number));
         self.rumors.round_trips(&self.core);
     }
 
@@ -340,7 +340,7 @@ impl<D: Dedup> Engine<D> {
         if next <= now {
             // One PING for each stretch of silence, repeated lest it was lost in a full queue.
             next = (now + ping_after).min(state.heard_at + dead_after);
-            self.core.say(link, &Message::Ping(now));
+            self.core.ping(link);
         }
         self.core.timers.set(Alarm::Link(link), next);
     }

@@ -12,7 +12,7 @@ use super::super::wire::{
 use super::super::{EngineEvent, RoomProof, Scope, SessionId};
 use super::exchange::{decline, look};
 use super::proof::proofs;
-use super::session::{ITEMS_MAX, Proofs, Session, Subject};
+use super::session::{Ended, ITEMS_MAX, Proofs, Session, Subject};
 use super::tree::Question;
 
 /// What the recent part of the window is: envelopes made within so many hours, if they were given a full life.
@@ -96,8 +96,9 @@ pub(in super::super) struct Recon {
     fruitless_until: BTreeMap<LinkId, Millis>,
     /// With whom comparing led to nothing since the last time that it was due: another peer is asked at once.
     in_vain: BTreeSet<LinkId>,
-    /// Who didn't answer since then: once all others were asked, they are asked again, since a frame may have been lost.
-    unanswered: BTreeSet<LinkId>,
+    /// With whom it only seems so since then, as a frame may have been lost: once all others were asked, they are asked
+    /// again.
+    unsure: BTreeSet<LinkId>,
     /// How often it led to nothing since then.
     vain: usize,
     /// Who was compared with since everyone else was: the others come first. A peer that keeps things to itself and says that
@@ -141,7 +142,7 @@ impl Recon {
         let wait = core.jitter(every).max(1);
         core.timers.set(alarm, core.now.mono + wait);
         self.in_vain.clear();
-        self.unanswered.clear();
+        self.unsure.clear();
         self.vain = 0;
         self.with_anyone(core, start);
     }
@@ -156,7 +157,7 @@ impl Recon {
         let (left_alone, links): (Vec<_>, Vec<_>) =
             comparable.map(|(id, _)| id).partition(|link| self.vain > 0 && self.fruitless_until.contains_key(link));
         let links = if links.is_empty() { left_alone } else { links };
-        let heard: Vec<_> = links.iter().copied().filter(|link| !self.unanswered.contains(link)).collect();
+        let heard: Vec<_> = links.iter().copied().filter(|link| !self.unsure.contains(link)).collect();
         let links = if heard.is_empty() { links } else { heard };
         let waiting: Vec<_> = links.iter().copied().filter(|link| !self.had_turn.contains(link)).collect();
         let links = if waiting.is_empty() {
@@ -306,7 +307,7 @@ impl Recon {
         }
         say(core, session, ReconBody::Done);
         self.queue.push_back(job);
-        self.end(core, id, true);
+        self.end(core, id, Ended::PutOff);
     }
 
     fn open(&mut self, core: &mut Core, job: Job) {
@@ -376,7 +377,7 @@ impl Recon {
             .collect();
         for session in old {
             // Its initiator has given it up, since it opens another.
-            self.end(core, session, false);
+            self.end(core, session, Ended::Refused);
         }
         let own = core.config.own;
         let now = core.now.mono;
@@ -428,7 +429,7 @@ impl Recon {
             };
             say(core, session, body);
         }
-        self.end(core, id, false);
+        self.end(core, id, Ended::Failed);
     }
 
     /// Looks whether a session has fallen silent.
@@ -443,11 +444,12 @@ impl Recon {
     }
 
     /// Forgets a session, whose peer has been told or is gone, and goes on with what waited for its end.
-    pub(super) fn end(&mut self, core: &mut Core, id: SessionId, answered: bool) {
+    pub(super) fn end(&mut self, core: &mut Core, id: SessionId, ended: Ended) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.by_wire.remove(&(session.link, session.role, session.number));
         core.timers.clear(Alarm::Session(id));
         core.timers.clear(Alarm::Paced(id));
+        let answered = ended.answered();
         if let Some(key) = session.sync
             && let Some(sync) = self.syncs.get_mut(&key)
         {
@@ -464,13 +466,13 @@ impl Recon {
             self.next_of_sync(core, key);
         }
         if !session.is_archive() {
-            self.learn_from(core, &session, answered);
+            self.learn_from(core, &session, ended);
         }
         self.take_turns(core);
     }
 
     /// What the end of a session about the window says about whom to compare with next.
-    fn learn_from(&mut self, core: &mut Core, session: &Session, answered: bool) {
+    fn learn_from(&mut self, core: &mut Core, session: &Session, ended: Ended) {
         if session.received > 0 || session.waiting > 0 {
             // What comes by repair isn't flooded, so the other links may lack it. Without this each hop would wait for its
             // minute; where nothing is lacking it costs a few dozen bytes a link, and at most once in CATCH_UP_EVERY_MS.
@@ -479,17 +481,19 @@ impl Recon {
                 self.catch_up(core, link);
             }
         }
-        let failed = !answered && session.received + session.given == 0;
-        if session.role == Role::Responder || !failed && !session.withheld() {
+        let failed = !ended.answered() && session.received + session.given == 0;
+        if session.role == Role::Responder || ended == Ended::PutOff || !failed && !session.withheld() {
             return;
         }
-        core.counters.recon_fruitless += u64::from(answered);
+        core.counters.recon_fruitless += u64::from(ended.answered());
         if session.fruitless > 1 {
             self.fruitless_until.insert(session.link, core.now.mono + FRUITLESS_PAUSE_MS);
         }
         if session.sync.is_none() && self.vain < IN_VAIN_MAX {
             self.vain += 1;
-            if answered || !self.unanswered.insert(session.link) {
+            // A frame was lost, perhaps; or the two ends counted at different times.
+            let unsure = ended == Ended::Failed || ended.answered() && session.given > 0;
+            if !unsure || !self.unsure.insert(session.link) {
                 self.in_vain.insert(session.link);
             }
             self.with_anyone(core, Start::Full);
@@ -500,20 +504,21 @@ impl Recon {
     pub(in super::super) fn link_closed(&mut self, core: &mut Core, link: LinkId) {
         self.caught_up_at.remove(&link);
         self.fruitless_until.remove(&link);
-        self.in_vain.remove(&link);
-        self.unanswered.remove(&link);
-        self.had_turn.remove(&link);
         let (waiting, queue): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|job| job.link == link);
         self.queue = queue.into();
         let sessions: Vec<_> =
             self.sessions.iter().filter(|(_, session)| session.link == link).map(|(id, _)| *id).collect();
         for id in sessions {
             core.counters.recon_failed += 1;
-            self.end(core, id, false);
+            self.end(core, id, Ended::Refused);
         }
         for job in waiting {
             self.job_failed(core, job);
         }
+        // What its sessions' ends led to is forgotten as well.
+        self.in_vain.remove(&link);
+        self.unsure.remove(&link);
+        self.had_turn.remove(&link);
     }
 
     /// Tells how far a synchronisation is.

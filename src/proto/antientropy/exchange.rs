@@ -12,7 +12,7 @@ use super::super::wire::{
 };
 use super::super::{Output, SessionId};
 use super::driver::{Recon, say};
-use super::session::{Exchange, FRUITLESS_MAX, PAGE_BYTES, PAGES_AHEAD, ROUNDS_MAX, Session, Stage};
+use super::session::{Ended, Exchange, FRUITLESS_MAX, PAGE_BYTES, PAGES_AHEAD, ROUNDS_MAX, Session, Stage};
 use super::tree::{Finding, Look, Page, Place, Question, Step};
 
 /// Envelopes that the store is asked for by id at a time: at most half a mebibyte.
@@ -49,7 +49,7 @@ impl Recon {
                 if proof.unwrap_or_default() != session.proofs.responder || session.proven {
                     return self.fault(core, id);
                 }
-                self.end(core, id, true);
+                self.end(core, id, Ended::Compared);
             }
             (ReconBody::Children { proof, count, children }, (Role::Initiator, Stage::Asking)) => {
                 self.told(core, id, &proof, count, &children);
@@ -81,9 +81,9 @@ impl Recon {
             (ReconBody::Go, _) => {}
             (ReconBody::Decline, (Role::Initiator, _)) => {
                 core.counters.recon_refused += 1;
-                self.end(core, id, false);
+                self.end(core, id, Ended::Refused);
             }
-            (ReconBody::Done, (Role::Responder, _)) => self.end(core, id, true),
+            (ReconBody::Done, (Role::Responder, _)) => self.end(core, id, Ended::Compared),
             _ => self.fault(core, id),
         }
     }
@@ -118,7 +118,7 @@ impl Recon {
                 if root == session.root {
                     let proof = session.is_archive().then_some(session.proofs.responder);
                     say(core, session, ReconBody::Same(proof));
-                    return self.end(core, id, true);
+                    return self.end(core, id, Ended::Compared);
                 }
                 session.stage = Stage::Ready;
                 self.asked(core, id, vec![TreeNode::All]);
@@ -145,6 +145,7 @@ impl Recon {
                 let now = core.now.mono;
                 let Some(link) = core.links.get_mut(&session.link) else { return };
                 if !session.is_archive() && !link.pull.has(1, now) {
+                    session.exchange.unpaced += 1;
                     core.timers.set_by(Alarm::Paced(id), now + link.pull.wait(1));
                     return;
                 }
@@ -157,11 +158,13 @@ impl Recon {
 
     /// The link's rate allows more again.
     pub(in super::super) fn paced(&mut self, core: &mut Core, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         if session.serves() {
             self.serve(core, id);
         } else if session.takes() {
-            self.finding(core, id, Finding::Settled);
+            for _ in 0..std::mem::take(&mut session.exchange.unpaced) {
+                self.finding(core, id, Finding::Settled);
+            }
         } else if (session.role, session.stage) == (Role::Responder, Stage::Looking) {
             self.look_up(core, id);
         }
@@ -253,7 +256,7 @@ impl Recon {
         }
         if session.waiting == 0 {
             say(core, session, ReconBody::Done);
-            self.end(core, id, true);
+            self.end(core, id, Ended::Compared);
         } else {
             session.stage = Stage::Ready;
         }
@@ -443,6 +446,7 @@ impl Recon {
                 return;
             }
         }
+        session.served = true;
         match rumors.receive_asked(core, dedup, link, envelope, id, archive) {
             Taken::New => session.received += 1,
             Taken::Waits => session.waiting += 1,
@@ -454,7 +458,7 @@ impl Recon {
             if let Some(session) = self.sessions.get(&id) {
                 say(core, session, ReconBody::Done);
             }
-            self.end(core, id, true);
+            self.end(core, id, Ended::Compared);
         }
     }
 

@@ -20,6 +20,26 @@ pub const PAGE_BYTES: usize = 256 << 10;
 /// Pages that may be under way: two that the store writes in one commit, and two that come meanwhile.
 pub const PAGES_AHEAD: u32 = 4;
 
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ended {
+    /// The two hold the same now, or all that was to be had was.
+    Compared,
+    /// This end begins it anew later.
+    PutOff,
+    /// The peer fell silent, or this end couldn't go on.
+    Failed,
+    /// The peer declined, or is gone.
+    Refused,
+}
+
+impl Ended {
+    /// Whether the peer took part up to the end.
+    pub(super) const fn answered(self) -> bool {
+        matches!(self, Self::Compared | Self::PutOff)
+    }
+}
+
 /// How far a session is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Stage {
@@ -93,6 +113,8 @@ pub(super) struct Session {
     pub(super) fruitless: u32,
     pub(super) wanted: u64,
     pub(super) received: u64,
+    /// Whether any came, new or not.
+    pub(super) served: bool,
     pub(super) given: u64,
     pub(super) missing: u64,
 }
@@ -114,6 +136,8 @@ pub(super) struct Exchange {
     pub(super) wants: VecDeque<MsgId>,
     /// The end that serves: pages that may still go; the end that takes: pages that came and weren't settled.
     pub(super) pages: u32,
+    /// The end that takes: settled pages of which the link's rate doesn't allow the next yet.
+    pub(super) unpaced: u32,
     /// The end that serves: bytes left in this page.
     pub(super) page_left: usize,
     /// Whether the store is reading.
@@ -179,6 +203,7 @@ impl Session {
             fruitless: 0,
             wanted: 0,
             received: 0,
+            served: false,
             given: 0,
             missing: 0,
         }
@@ -193,10 +218,10 @@ impl Session {
         self.received >= ITEMS_MAX || self.limit.is_some_and(|limit| self.received >= limit)
     }
 
-    /// Whether the initiator got nothing of a peer that has something which it lacks. Where something was given, the numbers
-    /// show it: what both have is at most what this end had less that.
+    /// Whether the initiator was served nothing by a peer that has something which it lacks. Where something was given, the
+    /// numbers show it, if roughly, for the two ends count at different times: what both have is at most what this end had less that.
     pub(super) const fn withheld(&self) -> bool {
-        self.received == 0
+        !self.served
             && (self.given == 0 && self.fruitless > 0 || self.given > 0 && self.told + self.given > self.count)
     }
 

@@ -73,10 +73,11 @@ pub(super) struct Rumors {
     consent: Consent,
     /// The next envelope whose copies are to be counted.
     reviewed: Place,
-    /// Live envelopes since it was last looked how many of them had to be asked for, those, and since when.
+    /// Live envelopes since it was last looked how many of them had to be asked for.
     came: u32,
+    /// Those, and when the first and the last of them came.
     late: u32,
-    counted_since: Millis,
+    late_from_to: (Millis, Millis),
     /// Until when this node wants everything.
     flooded_until: Millis,
 }
@@ -92,7 +93,7 @@ impl Rumors {
             reviewed: 0,
             came: 0,
             late: 0,
-            counted_since: 0,
+            late_from_to: (0, 0),
             flooded_until: 0,
         }
     }
@@ -372,9 +373,6 @@ impl Rumors {
             return;
         }
         self.to_review(core);
-        if self.came == 0 {
-            self.counted_since = core.now.mono;
-        }
         self.came += 1;
         if self.waits.is_empty() {
             return;
@@ -402,6 +400,8 @@ impl Rumors {
         }
         if came == Came::Asked {
             core.counters.pulled += 1;
+            let now = core.now.mono;
+            self.late_from_to = if self.late == 0 { (now, now) } else { (self.late_from_to.0, now) };
             self.late += 1;
             if let Some(link) = core.links.get_mut(&from) {
                 link.lazy.unserved = 0;

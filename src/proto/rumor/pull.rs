@@ -15,10 +15,11 @@ pub const REVIEW_AFTER_MS: Millis = 1_000;
 /// How much later than its first announcement a first copy may come until its announcer is asked to send the like in full,
 /// in milliseconds: twice what announcements are gathered for.
 pub const LATE_AFTER_MS: Millis = 2 * lazy::ANNOUNCE_AFTER_MS;
-/// After so many live envelopes, …
+/// After so many live envelopes it is looked at how many of them were late.
 const LATE_OF: u32 = 64;
-/// … and so long, in milliseconds, it is looked at how many of them were late. One pair that turned lazy too soon makes all
-/// late that is under way by then: at a high rate that is more than so many envelopes, and over with the first answer.
+/// How far apart the first and the last late one must be for trouble, in milliseconds. One pair that turned lazy too soon
+/// makes all late that is under way by then: at a high rate that is more than so many envelopes, and over with the first
+/// answer.
 pub(super) const LATE_OVER_MS: Millis = 2_000;
 /// So many late ones of [`LATE_OF`] are trouble.
 const LATE_MAX: u32 = 16;
@@ -200,8 +201,12 @@ impl Rumors {
             let filled = state.lazy.graft(short_id(&key, &entry.id));
             lazy::queued(core, filled);
         }
-        if self.came >= LATE_OF && self.counted_since + LATE_OVER_MS <= now {
-            let trouble = u64::from(self.late) * u64::from(LATE_OF) >= u64::from(LATE_MAX) * u64::from(self.came);
+        let (first, last) = self.late_from_to;
+        let many = u64::from(self.late) * u64::from(LATE_OF) >= u64::from(LATE_MAX) * u64::from(self.came);
+        // Many late ones within a short time: whether it goes on, the next show.
+        let may_go_on = many && last < first + LATE_OVER_MS && now < first + LATE_OVER_MS + REVIEW_AFTER_MS;
+        if self.came >= LATE_OF && !may_go_on {
+            let trouble = many && last >= first + LATE_OVER_MS;
             (self.came, self.late) = (0, 0);
             if trouble && now >= self.flooded_until {
                 self.flooded_until = now + FLOODED_FOR_MS;

@@ -305,41 +305,43 @@ fn a_node_that_had_to_ask_for_many_wants_everything_and_prunes_nothing_for_a_whi
 
 #[test]
 fn a_burst_of_late_ones_is_trouble_only_if_it_goes_on() {
-    for (lasts, trouble) in [(LATE_OVER_MS - 1, false), (LATE_OVER_MS, true)] {
+    // When the last of the late ones comes after the first, if it is one.
+    for (apart, trouble) in [(Some(LATE_OVER_MS - 1), false), (Some(LATE_OVER_MS), true), (None, false)] {
         let mut hand = hand(adaptive(2), 4);
-        hand.rumor(3, &live(1_000));
-        for n in 0..64 {
+        for n in 0..65 {
             let short = ours(&hand, &live(n));
             hand.say(2, &Message::IHave(u32::try_from(n).unwrap(), vec![short]));
         }
         hand.pass(300);
         (0..64).for_each(|n| drop(hand.rumor(2, &live(n))));
-        assert_eq!(hand.count("pulled"), 64);
-        // What is said last is looked at when it has been here for a while.
-        hand.pass(lasts - REVIEW_AFTER_MS - 300);
-        hand.rumor(3, &live(1_001));
+        hand.pass(apart.unwrap_or(LATE_OVER_MS));
+        if apart.is_some() {
+            hand.rumor(2, &live(64));
+        }
+        hand.rumor(3, &live(1_000));
+        assert_eq!(hand.count("pulled"), 64 + u64::from(apart.is_some()));
         hand.pass(REVIEW_AFTER_MS);
-        assert_eq!(hand.count("fell_back"), u64::from(trouble), "after {lasts} ms");
+        assert_eq!(hand.count("fell_back"), u64::from(trouble), "{apart:?} apart");
     }
 }
 
 #[test]
 fn who_has_measured_nothing_waits_by_the_slowest_links_round_trip() {
-    // Of the links to 2 and 3; a number that is no time of this node's counts for nothing.
-    for (spans, wait) in [([1, 2], 20), ([10, 2], 30), ([83, 100], 250), ([5, 84], 250), ([u64::MAX, 10], 30)] {
+    // When the PONGs of 2 and 3 come.
+    for (spans, wait) in [([1, 2], 20), ([2, 10], 30), ([83, 100], 250), ([5, 84], 250)] {
         let mut hand = hand(adaptive(2), 3);
-        let start = hand.now.mono;
-        for (link, span) in [(2, spans[0]), (3, spans[1])].into_iter().filter(|(_, span)| *span < 1_000) {
-            hand.pass(span.saturating_sub(hand.now.mono - start));
-            hand.say(link, &Message::Pong(hand.now.mono - span));
+        let pinged = hand.now.mono;
+        for (link, span) in (2..).zip(spans) {
+            hand.pass(pinged + span - hand.now.mono);
+            hand.say(link, &Message::Pong(pinged));
         }
-        if spans[0] == u64::MAX {
-            hand.say(2, &Message::Pong(u64::MAX));
+        // None of these answers a PING.
+        for (link, number) in [(2, pinged), (2, hand.now.mono), (4, pinged + 1), (4, 0), (4, u64::MAX)] {
+            hand.say(link, &Message::Pong(number));
         }
         hand.say(4, &Message::IHave(0, vec![1]));
-        let wants = |hand: &mut Hand<ExactDedup>, ms| said(hand, ms, 4);
-        assert_eq!(wants(&mut hand, wait - 1), [], "{spans:?}");
-        assert_eq!(wants(&mut hand, 1), [Message::IWant(vec![0])], "{spans:?}");
+        assert_eq!(said(&mut hand, wait - 1, 4), [], "{spans:?}");
+        assert_eq!(said(&mut hand, 1, 4), [Message::IWant(vec![0])], "{spans:?}");
     }
 }
 
