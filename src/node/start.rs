@@ -148,7 +148,7 @@ impl Parts {
         let (to_driver, requests) = mpsc::channel(REQUESTS_MAX);
         let retry_wanted = Arc::new(AtomicBool::new(false));
         self.retention.ephemeral = vault::ephemeral(rooms);
-        let as_task = self.inline || self.history.never_waits();
+        let never_waits = self.history.never_waits();
         let vault = Vault {
             history: self.history,
             names: self.chats.iter().map(|chat| Arc::clone(&chat.name)).collect(),
@@ -164,9 +164,11 @@ impl Parts {
             retention: self.retention,
             trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
-            opening_threads: if as_task { NonZero::<usize>::MIN } else { vault::opening_threads() },
+            opening_threads: if self.inline { NonZero::<usize>::MIN } else { vault::opening_threads() },
         };
-        if as_task {
+        if self.inline {
+            tokio::spawn(vault.run_inline(commands));
+        } else if never_waits {
             tokio::spawn(vault.run_as_task(commands));
         } else {
             let thread = std::thread::Builder::new().name("rumor-vault".into());

@@ -52,6 +52,11 @@ impl Keyring {
         self.unseal(envelope, now_ms)?.map(|unsealed| self.verify(unsealed)).transpose()
     }
 
+    /// Whether an envelope is sealed with a key of one of the rooms: what a node can't read costs it no more than this.
+    pub(crate) fn reads(&self, envelope: &Bytes, now_ms: Millis) -> bool {
+        Envelope::parse(envelope).is_ok_and(|envelope| self.rooms.iter().any(|room| room.reads(&envelope, now_ms)))
+    }
+
     /// The same as [`open`](Self::open) of each, in their order, on up to so many threads, this one included, when they
     /// are many.
     #[must_use]

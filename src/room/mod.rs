@@ -28,7 +28,7 @@ mod secret;
 mod state;
 mod storage;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use access::{Access, Ratchet};
 pub use id::PersonId;

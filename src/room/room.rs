@@ -308,18 +308,27 @@ impl Room {
         self.unseal(&envelope, now_ms)?.map(|claimed| self.verify(claimed)).transpose()
     }
 
+    /// Whether an envelope is sealed with a key of this room's.
+    pub(crate) fn reads(&self, envelope: &Envelope, now_ms: Millis) -> bool {
+        self.find_cipher(envelope, now_ms).is_some()
+    }
+
     /// The first half of opening, up to the signature, which [`verify`](Self::verify) checks.
     pub(crate) fn unseal(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Claimed>, Reject> {
+        let found = self.find_cipher(envelope, now_ms);
+        found.map(|(day, cipher)| self.unseal_with(&*cipher, day, envelope)).transpose()
+    }
+
+    /// The cipher that an envelope is sealed with, and its day; `None` if it isn't this room's.
+    fn find_cipher(&self, envelope: &Envelope, now_ms: Millis) -> Option<(u32, Arc<dyn RoomCipher>)> {
         let header = envelope.header();
         let commitment = envelope.commitment();
         // Most envelopes are none of this room's: one lock for all the days that are tried.
         let mut keys = self.keys();
-        let found = days_of(header.expiry_hour, now_ms).find_map(|day| {
+        days_of(header.expiry_hour, now_ms).find_map(|day| {
             let cipher = keys.cipher(&*self.suite, day.checked_sub(self.born_day)?)?;
             bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)).then(|| (day, Arc::clone(cipher)))
-        });
-        drop(keys);
-        found.map(|(day, cipher)| self.unseal_with(&*cipher, day, envelope)).transpose()
+        })
     }
 
     /// Whether what was unsealed is its sender's.

@@ -10,10 +10,10 @@ use rumormill_api::{CipherSuite, EpochKey, Header, Millis, MsgId, OpenError, Roo
 use super::*;
 
 /// 2026-01-15 12:00 UTC: day 20,468.
-pub(super) const NOW_MS: Millis = 20_468 * DAY_MS + DAY_MS / 2;
+pub(crate) const NOW_MS: Millis = 20_468 * DAY_MS + DAY_MS / 2;
 
 /// A committing cipher of a few lines, so that these tests need no backend. Not for use: it isn't fast, nor reviewed.
-pub(super) struct Plain;
+pub(crate) struct Plain;
 
 struct PlainRoom(EpochKey);
 
@@ -70,15 +70,15 @@ impl RoomCipher for PlainRoom {
     }
 }
 
-pub(super) fn storage() -> StorageKey {
+pub(crate) fn storage() -> StorageKey {
     StorageKey::new([0xd1; 32])
 }
 
-pub(super) fn secret(byte: u8) -> RoomSecret {
+pub(crate) fn secret(byte: u8) -> RoomSecret {
     RoomSecret::new([byte; 32])
 }
 
-pub(super) fn spec(byte: u8) -> RoomSpec {
+pub(crate) fn spec(byte: u8) -> RoomSpec {
     RoomSpec {
         name: format!("room-{byte}").into(),
         access: Access::Secret(secret(byte)),
@@ -88,23 +88,23 @@ pub(super) fn spec(byte: u8) -> RoomSpec {
     }
 }
 
-pub(super) fn room_of(spec: RoomSpec) -> Room {
+pub(crate) fn room_of(spec: RoomSpec) -> Room {
     Room::new(spec, Arc::new(Plain), &storage())
 }
 
-pub(super) fn room(byte: u8) -> Room {
+pub(crate) fn room(byte: u8) -> Room {
     room_of(spec(byte))
 }
 
-pub(super) fn alice() -> Identity {
+pub(crate) fn alice() -> Identity {
     Identity::from_seed(&[0xa1; 32])
 }
 
-pub(super) fn bob() -> Identity {
+pub(crate) fn bob() -> Identity {
     Identity::from_seed(&[0xb0; 32])
 }
 
-pub(super) fn text(text: &str) -> NewMessage {
+pub(crate) fn text(text: &str) -> NewMessage {
     NewMessage { nick: "alice".to_owned(), text: text.to_owned(), ..NewMessage::default() }
 }
 
@@ -119,7 +119,7 @@ pub(super) fn entropy() -> impl FnMut(&mut [u8]) {
 }
 
 /// Seals one text that fits into an envelope.
-pub(super) fn seal_one(room: &Room, identity: &Identity, state: &mut RoomState, words: &str) -> Sealed {
+pub(crate) fn seal_one(room: &Room, identity: &Identity, state: &mut RoomState, words: &str) -> Sealed {
     let mut nonce = 0_u64;
     let seed = state.clone();
     let mut entropy = move |out: &mut [u8]| {

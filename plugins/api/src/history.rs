@@ -252,7 +252,8 @@ fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, "history", format!("this backend has no {what}: it keeps nothing on a disk"))
 }
 
-/// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own.
+/// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own, or on whichever calls it if it
+/// [never waits](History::never_waits).
 ///
 /// Permitted errors: [`Full`](crate::ErrorKind::Full), [`Io`](crate::ErrorKind::Io) and
 /// [`Closed`](crate::ErrorKind::Closed) from any method, each meaning that nothing of the call was done;
@@ -260,8 +261,9 @@ fn unsupported(what: &str) -> Error {
 /// peers); [`Invalid`](crate::ErrorKind::Invalid) for an entry whose `id` isn't its envelope's hash or whose state
 /// key is too long. An error never costs what was acknowledged before it.
 pub trait History: Send {
-    /// Whether no call ever waits: for a disk, a lock, another process. The node then calls it from a task; else, as
-    /// unless told, from a thread of its own, whose wake-ups cost more than what memory takes to keep an envelope.
+    /// Whether no call ever waits: for a disk, a lock, another process. The node then appends to it, and asks whether
+    /// something [is there](Self::holds), from a task; else, as unless told, everything is done from a thread of its own, whose
+    /// wake-ups cost more than what memory takes to keep an envelope.
     fn never_waits(&self) -> bool {
         false
     }

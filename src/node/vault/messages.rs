@@ -25,8 +25,11 @@ impl Vault {
         if !batch.ids.insert(id) {
             return;
         }
-        let opened = self.progress.opened.remove(&id);
-        let opened = opened.unwrap_or_else(|| self.keyring.open(envelope.bytes(), now));
+        let opened = match self.progress.opened.remove(&id) {
+            Some(opened) => opened,
+            None if self.progress.only_relays => Ok(None),
+            None => self.keyring.open(envelope.bytes(), now),
+        };
         // Whether it has been shown only the store can say: a message waits until it does.
         let archived = match &opened {
             Ok(Some(_)) => self.stands(&id),

@@ -19,6 +19,8 @@ mod lasting;
 mod messages;
 mod queries;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod trees;
 mod upkeep;
 
@@ -54,8 +56,10 @@ const GATHER_MS: u64 = 1;
 /// How many waiting commands one transaction takes in.
 const GROUP_COMMIT_MAX: usize = 1_024;
 
-/// How many a turn of a task takes in, which others on its thread wait for.
+/// How many commands a turn of a task takes in, …
 const TASK_TURN_MAX: usize = 64;
+/// … and how many envelopes, if others on the runtime's thread are to wait for it: some hundred microseconds' work.
+const TASK_ENVELOPES_MAX: usize = 256;
 
 /// On how many threads signatures are checked at most: past it one transaction hasn't enough of them.
 const OPENING_THREADS_MAX: usize = 8;
@@ -202,6 +206,8 @@ pub(super) struct Progress {
     window_bytes: u64,
     new: BTreeMap<usize, u64>,
     failing: bool,
+    /// Whether the turn brings nothing that this node can read.
+    only_relays: bool,
     /// What the turn's commands bring, opened.
     opened: HashMap<MsgId, Opening>,
     /// Whether those and what they follow stand in an archive, as the store said at the turn's beginning. What isn't in it is
@@ -227,35 +233,76 @@ impl Vault {
                 now += GATHER_MS;
             }
             last = now;
-            if !self.turn(first, &mut commands, GROUP_COMMIT_MAX) {
+            let waiting = waiting(first, &mut commands, GROUP_COMMIT_MAX);
+            if !self.turn(waiting) {
                 return;
             }
         }
     }
 
-    /// The same as a task: for a store that never waits, and for nodes in virtual time (a paused clock doesn't wait for
-    /// threads).
+    /// The same as a task, for a store that never waits. What takes long, and all that depends on what this node says or can
+    /// read, is done on a thread apart all the same: relaying must not wait for it, nor show it.
     pub(super) async fn run_as_task(mut self, mut commands: mpsc::Receiver<Command>) {
         self.resume();
         while let Some(first) = commands.recv().await {
-            if !self.turn(first, &mut commands, TASK_TURN_MAX) {
+            let waiting = waiting(first, &mut commands, TASK_TURN_MAX);
+            let running = if self.only_relays(&waiting) {
+                self.progress.only_relays = true;
+                let running = self.turn(waiting);
+                self.progress.only_relays = false;
+                // Who was answered stands behind this task.
+                tokio::task::yield_now().await;
+                running
+            } else {
+                let turn = tokio::task::spawn_blocking(move || {
+                    let running = self.turn(waiting);
+                    (self, running)
+                });
+                let Ok((vault, running)) = turn.await else { return };
+                self = vault;
+                running
+            };
+            if !running {
                 return;
             }
         }
     }
 
-    /// One transaction: `first` and whatever waits behind it, `most` in all. `false` once stopped.
-    fn turn(&mut self, first: Command, commands: &mut mpsc::Receiver<Command>, most: usize) -> bool {
+    /// The same as a task that does it all, for nodes in virtual time: a paused clock doesn't wait for threads.
+    pub(super) async fn run_inline(mut self, mut commands: mpsc::Receiver<Command>) {
+        self.resume();
+        while let Some(first) = commands.recv().await {
+            let waiting = waiting(first, &mut commands, GROUP_COMMIT_MAX);
+            if !self.turn(waiting) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the commands bring few envelopes, none of them of a room of this node's, and ask nothing but whether some
+    /// were here.
+    fn only_relays(&self, commands: &[Command]) -> bool {
+        let mut envelopes = 0;
+        let now = self.clock.now().unix;
+        self.progress.retry.is_empty()
+            && !self.progress.failing
+            && commands.iter().all(|command| match command {
+                Command::Ask(_) => true,
+                Command::Accept(all, _) => {
+                    envelopes += all.len();
+                    envelopes <= TASK_ENVELOPES_MAX
+                        && !all.iter().any(|accepted| self.keyring.reads(accepted.envelope.bytes(), now))
+                }
+                _ => false,
+            })
+    }
+
+    /// One transaction of all these. `false` once stopped.
+    fn turn(&mut self, waiting: Vec<Command>) -> bool {
         let mut batch = Batch::default();
         // While the store fails, what waits for it is tried when the driver says so, not with every command.
         if !self.progress.failing {
             self.take_up_retries(&mut batch);
-        }
-        let mut waiting = vec![first];
-        while waiting.len() < most
-            && let Ok(command) = commands.try_recv()
-        {
-            waiting.push(command);
         }
         self.open_ahead(&waiting);
         let running = waiting.into_iter().all(|command| self.command(&mut batch, command));
@@ -268,7 +315,7 @@ impl Vault {
     /// Opens all that the commands bring: of what a message costs the vault, most is the check of its signature, which needs
     /// no turn.
     fn open_ahead(&mut self, commands: &[Command]) {
-        if self.progress.failing {
+        if self.progress.failing || self.progress.only_relays {
             return;
         }
         let brought = commands.iter().filter_map(|command| match command {
@@ -476,6 +523,17 @@ impl Vault {
         }
         batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
     }
+}
+
+/// A command and those that wait behind it, `most` in all.
+fn waiting(first: Command, commands: &mut mpsc::Receiver<Command>, most: usize) -> Vec<Command> {
+    let mut waiting = vec![first];
+    while waiting.len() < most
+        && let Ok(command) = commands.try_recv()
+    {
+        waiting.push(command);
+    }
+    waiting
 }
 
 /// On how many threads messages are opened, where there are threads.

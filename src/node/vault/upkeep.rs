@@ -19,6 +19,8 @@ const VERIFY_PART_IDS: usize = 256;
 impl Vault {
     pub(super) fn prune(&mut self, now: ExpiryHour) {
         let pruned = self.history.prune(&self.retention, now);
+        // What was opened before its key goes would come back with what was erased.
+        self.progress.opened.clear();
         self.progress.archived.clear();
         if let Some(pruned) = self.noted(pruned) {
             self.trees.prune(&pruned, now);

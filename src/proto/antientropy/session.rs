@@ -221,8 +221,7 @@ impl Session {
     /// Whether the initiator was served nothing by a peer that has something which it lacks. Where something was given, the
     /// numbers show it, if roughly, for the two ends count at different times: what both have is at most what this end had less that.
     pub(super) const fn withheld(&self) -> bool {
-        !self.served
-            && (self.given == 0 && self.fruitless > 0 || self.given > 0 && self.told + self.given > self.count)
+        !self.served && (self.given == 0 && self.fruitless > 0 || self.given > 0 && self.told + self.given > self.count)
     }
 
     /// Whether this end takes envelopes now.

@@ -1,4 +1,4 @@
-//! What a link of version 2 has beside full copies: announcements, and what is said about full copies.
+//! What a link from version 2 on has beside full copies: announcements, and what is said about full copies.
 
 use std::collections::VecDeque;
 

@@ -14,7 +14,7 @@ pub const GRAFT_AFTER_MIN_MS: Millis = 20;
 pub const GRAFT_AFTER_MAX_MS: Millis = 3_000;
 /// The longest as long as nothing is measured, in milliseconds.
 pub(super) const GRAFT_AFTER_START_MAX_MS: Millis = 250;
-/// As long as nothing is measured, it is so many times the slowest link's round trip.
+/// As long as nothing is measured, both waits, for a copy and for an answer, are so many times the slowest link's round trip.
 const START_ROUND_TRIPS: Millis = 3;
 
 /// A span that adapts to what is measured: the mean and four mean deviations, as TCP's retransmission timer (RFC 6298).

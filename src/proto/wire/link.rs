@@ -76,7 +76,7 @@ macro_rules! kinds {
 
 const SESSION_BYTES: usize = 5;
 
-/// How links of version 2 speak of a live envelope: SipHash-2-4 (Aumasson and Bernstein 2012) of its id, under the key
+/// How links from version 2 on speak of a live envelope: SipHash-2-4 (Aumasson and Bernstein 2012) of its id, under the key
 /// that the *reader* of the message has told in SALT. Nobody but a node's own peers can look for ids that collide there,
 /// and what a collision costs is a copy that comes later, by repair.
 pub type ShortId = u64;

@@ -41,7 +41,7 @@
 //! | 16 | GRAFT | short ids, 8 each; none: all |
 //! | 17 | PRUNE | short ids, 8 each |
 //!
-//! 13 to 17 belong to version 2: a link whose HELLOs agree on version 1 doesn't carry them, and is flooded.
+//! 13 to 17 belong to version 2 and later: a link whose HELLOs agree on version 1 doesn't carry them, and is flooded.
 //!
 //! `session` is a number 4 of the session's initiator and a role 1: 0 when the sender of this message is the session's
 //! initiator, 1 when it is the responder. A record is `link key 32 | issued at u64, Unix seconds | address (1 + n) |

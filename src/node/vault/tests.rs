@@ -1,0 +1,165 @@
+//! The vault, one turn after the other.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rumormill_api::{Hashed, HistoryConfig};
+use tokio::sync::broadcast;
+
+use super::*;
+use crate::node::api::Me;
+use crate::proto::Now;
+use crate::room::testing::{NOW_MS, alice, bob, room, room_of, seal_one, spec, storage};
+use crate::room::{DAY_MS, HOUR_MS, Room, RoomKind, RoomSpec, Sealed};
+
+/// A wall clock that stands until it is set.
+struct Stands(AtomicU64);
+
+impl Clock for Stands {
+    fn now(&self) -> Now {
+        Now { mono: 0, unix: self.0.load(Ordering::Relaxed) }
+    }
+}
+
+struct Bench {
+    vault: Vault,
+    clock: Arc<Stands>,
+    shown: mpsc::Receiver<Shown>,
+    replies: mpsc::UnboundedReceiver<Reply>,
+}
+
+impl Bench {
+    /// Of a member of these rooms, with a memory history.
+    fn new(rooms: Vec<Room>) -> Self {
+        let history = crate::plugins::compiled_in().history("memory", HistoryConfig::default()).unwrap();
+        let me = Me { id: bob().id(), nick: "bob".into() };
+        let shared = Shared::new(me, Vec::new(), broadcast::channel(64).0);
+        let clock = Arc::new(Stands(AtomicU64::new(NOW_MS)));
+        let (queue, shown) = mpsc::channel(PRESENTED_MAX);
+        let (to_driver, replies) = mpsc::unbounded_channel();
+        let ephemeral = ephemeral(&rooms);
+        let vault = Vault {
+            trees: seen(&*history, &mut |_| {}).unwrap(),
+            history,
+            names: rooms.iter().map(|room| Arc::clone(room.name())).collect(),
+            states: vec![RoomState::default(); rooms.len()],
+            keyring: Keyring::new(rooms),
+            identity: bob(),
+            storage: storage(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            entropy: Box::new(|out| out.fill(7)),
+            presenter: ToPresenter { queue, shared: Arc::clone(&shared) },
+            shared,
+            replies: to_driver,
+            retention: Retention { window_quota_bytes: 1 << 30, ephemeral },
+            progress: Progress::default(),
+            opening_threads: NonZero::<usize>::MIN,
+        };
+        Self { vault, clock, shown, replies }
+    }
+
+    /// How many messages a turn of these shows.
+    fn turn(&mut self, commands: Vec<Command>) -> usize {
+        assert!(self.vault.turn(commands));
+        std::iter::from_fn(|| self.shown.try_recv().ok()).filter(|shown| matches!(shown, Shown::Message(_))).count()
+    }
+}
+
+/// More than one turn here shows.
+const PRESENTED_MAX: usize = 8_192;
+
+fn accept(sealed: &Sealed, window: bool) -> Command {
+    let envelope = Hashed::of(sealed.envelope.clone());
+    Command::accept(vec![Accepted { envelope, expiry: sealed.expiry, source: 1, synced: !window, window }])
+}
+
+/// A message of a room's first day in these tests.
+fn said(room: &Room) -> Sealed {
+    seal_one(room, &alice(), &mut RoomState::default(), "words")
+}
+
+#[test]
+fn what_comes_twice_in_a_turn_is_shown_once_whatever_is_asked_between() {
+    let sealed = said(&room(1));
+    for between in [None, Some(Command::Fetch(SessionId(1), Shelf::Window, Vec::new()))] {
+        let mut bench = Bench::new(vec![room(1)]);
+        let commands = [Some(accept(&sealed, true)), between, Some(accept(&sealed, false))];
+        assert_eq!(bench.turn(commands.into_iter().flatten().collect()), 1);
+        assert_eq!(bench.turn(vec![accept(&sealed, false)]), 0);
+    }
+}
+
+#[test]
+fn what_is_erased_in_a_turn_does_not_come_back_in_it() {
+    let ephemeral = || room_of(RoomSpec { kind: RoomKind::Ephemeral, ..spec(1) });
+    let sealed = said(&ephemeral());
+    for (prunes, comes_back) in [(false, true), (true, false)] {
+        let mut bench = Bench::new(vec![ephemeral()]);
+        let now = NOW_MS + 30 * DAY_MS;
+        bench.clock.0.store(now, Ordering::Relaxed);
+        let prune = prunes.then_some(Command::Prune((now / HOUR_MS) as ExpiryHour));
+        let commands = prune.into_iter().chain([accept(&sealed, false)]).collect();
+        assert_eq!(bench.turn(commands), usize::from(comes_back), "pruned: {prunes}");
+        assert_eq!(bench.vault.history.holds(&sealed.id).unwrap().archive, comes_back);
+    }
+}
+
+#[test]
+fn a_page_is_answered_for_once_it_is_durable() {
+    let mut bench = Bench::new(vec![room(1)]);
+    let sealed = said(&room(1));
+    let look = Box::new(Look {
+        shelf: Shelf::Window,
+        range: rumormill_api::ExpiryRange::ALL,
+        key: [0; 32],
+        question: Question::Settled,
+    });
+    bench.turn(vec![accept(&sealed, true), Command::Look(SessionId(1), look)]);
+    assert!(matches!(bench.replies.try_recv(), Ok(Reply::Found(_, Finding::Settled))));
+    assert!(bench.vault.history.holds(&sealed.id).unwrap().window);
+}
+
+#[test]
+fn a_task_does_little_more_than_relaying_itself_and_nothing_of_what_it_can_read() {
+    let bench = Bench::new(vec![room(1)]);
+    let foreign = |count| {
+        let sealed = said(&room(2));
+        let one = || Accepted {
+            envelope: Hashed::of(sealed.envelope.clone()),
+            expiry: sealed.expiry,
+            source: 1,
+            synced: false,
+            window: true,
+        };
+        Command::accept(std::iter::repeat_with(one).take(count).collect())
+    };
+    let id = MsgId([1; 32]);
+    for (commands, itself) in [
+        (vec![foreign(1), Command::Ask(id), foreign(2)], true),
+        (vec![foreign(TASK_ENVELOPES_MAX)], true),
+        (vec![foreign(TASK_ENVELOPES_MAX), foreign(1)], false),
+        (vec![accept(&said(&room(1)), true)], false),
+        (vec![foreign(1), accept(&said(&room(1)), true)], false),
+        (vec![Command::Prune(1)], false),
+        (vec![Command::Stop], false),
+    ] {
+        assert_eq!(bench.vault.only_relays(&commands), itself);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_a_task_it_keeps_all_and_shows_what_it_can_read() {
+    let Bench { vault, mut shown, mut replies, .. } = Bench::new(vec![room(1)]);
+    let (own, foreign) = (said(&room(1)), said(&room(2)));
+    let (commands, queue) = mpsc::channel(64);
+    let task = tokio::spawn(vault.run_as_task(queue));
+    commands.send(accept(&foreign, true)).await.unwrap();
+    commands.send(accept(&own, true)).await.unwrap();
+    assert!(matches!(shown.recv().await, Some(Shown::Message(message)) if message.id == own.id));
+    for id in [own.id, foreign.id] {
+        commands.send(Command::Ask(id)).await.unwrap();
+        assert!(matches!(replies.recv().await, Some(Reply::Known(known, true)) if known == id));
+    }
+    commands.send(Command::Stop).await.unwrap();
+    task.await.unwrap();
+}
