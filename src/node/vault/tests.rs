@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rumormill_api::{Hashed, HistoryConfig};
+use rumormill_api::{Appended, ArchiveRecord, Cursor, ExpiryRange, Hashed, Holding, Pruned, RoomTag, Stats};
 use tokio::sync::broadcast;
 
 use super::*;
@@ -11,6 +11,67 @@ use crate::node::api::Me;
 use crate::proto::Now;
 use crate::room::testing::{NOW_MS, alice, bob, room, room_of, seal_one, spec, storage};
 use crate::room::{DAY_MS, HOUR_MS, Room, RoomKind, RoomSpec, Sealed};
+
+/// What a history says about ids, and no more: which stand on the window, and which in the archive. An ephemeral room's
+/// archive goes with any pruning.
+#[derive(Default)]
+struct Ids {
+    window: BTreeMap<MsgId, ExpiryHour>,
+    archive: HashSet<MsgId>,
+}
+
+impl History for Ids {
+    fn append(&mut self, batch: &[Entry]) -> ApiResult<Appended> {
+        for entry in batch {
+            match entry {
+                Entry::Window { id, expiry, .. } => drop(self.window.insert(*id, *expiry)),
+                Entry::Archive { id, .. } => drop(self.archive.insert(*id)),
+                Entry::State { .. } => {}
+            }
+        }
+        Ok(Appended::default())
+    }
+
+    fn holds(&self, id: &MsgId) -> ApiResult<Holding> {
+        let (window, archive) = (self.window.contains_key(id), self.archive.contains(id));
+        Ok(Holding { window, archive, tombstone: false })
+    }
+
+    fn prune(&mut self, keep: &Retention, _: ExpiryHour) -> ApiResult<Pruned> {
+        if !keep.ephemeral.is_empty() {
+            self.archive.clear();
+        }
+        Ok(Pruned::default())
+    }
+
+    fn get(&self, _: Shelf, _: &MsgId) -> ApiResult<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn page(&self, _: &RoomTag, _: Cursor, _: usize) -> ApiResult<Vec<ArchiveRecord>> {
+        Ok(Vec::new())
+    }
+
+    fn ids(&self, _: Shelf, _: ExpiryRange) -> ApiResult<Vec<(ExpiryHour, MsgId)>> {
+        Ok(self.window.iter().map(|(id, expiry)| (*expiry, *id)).collect())
+    }
+
+    fn tombstones(&self) -> ApiResult<Vec<MsgId>> {
+        Ok(Vec::new())
+    }
+
+    fn state(&self, _: &str) -> ApiResult<Option<Bytes>> {
+        Ok(None)
+    }
+
+    fn forget(&mut self, _: &MsgId) -> ApiResult<()> {
+        Ok(())
+    }
+
+    fn stats(&self) -> ApiResult<Stats> {
+        Ok(Stats::default())
+    }
+}
 
 /// A wall clock that stands until it is set.
 struct Stands(AtomicU64);
@@ -29,9 +90,9 @@ struct Bench {
 }
 
 impl Bench {
-    /// Of a member of these rooms, with a memory history.
+    /// Of a member of these rooms.
     fn new(rooms: Vec<Room>) -> Self {
-        let history = crate::plugins::compiled_in().history("memory", HistoryConfig::default()).unwrap();
+        let history: Box<dyn History> = Box::new(Ids::default());
         let me = Me { id: bob().id(), nick: "bob".into() };
         let shared = Shared::new(me, Vec::new(), broadcast::channel(64).0);
         let clock = Arc::new(Stands(AtomicU64::new(NOW_MS)));
@@ -108,12 +169,8 @@ fn what_is_erased_in_a_turn_does_not_come_back_in_it() {
 fn a_page_is_answered_for_once_it_is_durable() {
     let mut bench = Bench::new(vec![room(1)]);
     let sealed = said(&room(1));
-    let look = Box::new(Look {
-        shelf: Shelf::Window,
-        range: rumormill_api::ExpiryRange::ALL,
-        key: [0; 32],
-        question: Question::Settled,
-    });
+    let look =
+        Box::new(Look { shelf: Shelf::Window, range: ExpiryRange::ALL, key: [0; 32], question: Question::Settled });
     bench.turn(vec![accept(&sealed, true), Command::Look(SessionId(1), look)]);
     assert!(matches!(bench.replies.try_recv(), Ok(Reply::Found(_, Finding::Settled))));
     assert!(bench.vault.history.holds(&sealed.id).unwrap().window);
