@@ -5,6 +5,11 @@ use std::fmt::Write;
 use super::super::api::table::{CLASSES, EVENTS, Field, Function, Type};
 use super::{functions_in, namespaces, path};
 
+/// Where handlers are registered.
+const ON: &str = "rumor.on";
+/// The name of its options' type.
+const HANDLER_OPTIONS: &str = "HandlerOptions";
+
 /// The definitions for luau-lsp: `--definitions=lua/types/rumor.d.luau`.
 #[must_use]
 pub fn luau() -> String {
@@ -25,6 +30,9 @@ pub fn luau() -> String {
             let _ = writeln!(out, "    {name}: {}, -- {}", signature(method, Some(class.name)), method.doc);
         }
         out.push_str("}\n");
+    }
+    if let Some(opts) = functions_in("").find(|function| function.name == ON).and_then(|on| on.params.last()) {
+        let _ = write!(out, "\n-- How a handler is called.\nexport type {HANDLER_OPTIONS} = {}\n", type_of(&opts.kind));
     }
     out.push_str("\ndeclare rumor: {\n    me: Me,\n");
     for function in functions_in("") {
@@ -47,7 +55,7 @@ fn member(out: &mut String, function: &Function, level: usize) {
     let _ = writeln!(out, "{indent}-- {}", function.doc);
     match own {
         "on" => {
-            let _ = writeln!(out, "{indent}on: {},", overloads(function));
+            let _ = writeln!(out, "{indent}on: {},", overloads());
         }
         "cron" => {
             // The options may be left out in the middle.
@@ -60,14 +68,25 @@ fn member(out: &mut String, function: &Function, level: usize) {
     }
 }
 
-/// `rumor.on`, one signature an event.
-fn overloads(function: &Function) -> String {
-    let opts = function.params.last().map(|field| type_of(&field.kind)).unwrap_or_default();
-    let one = |event: &crate::script::api::table::Event| {
-        let handler = function_type(event.params, event.returns);
-        format!("((event: \"{}\", handler: {handler}, opts: {opts}?) -> Handle)", event.name)
+/// `rumor.on`, one signature for all events with handlers of one type, and for those without arguments one with those of a
+/// single one of any type: with nine signatures Luau gives up, since that is "too complex to typecheck".
+fn overloads() -> String {
+    let mut handlers: Vec<(String, Vec<String>)> = Vec::new();
+    for event in EVENTS {
+        let handler = match (event.params, event.returns) {
+            ([] | [Field { kind: Type::Any, .. }], _) => "(saved: any) -> ...any".to_owned(),
+            (params, returns) => function_type(params, returns),
+        };
+        let name = format!("\"{}\"", event.name);
+        match handlers.iter_mut().find(|(known, _)| *known == handler) {
+            Some((_, names)) => names.push(name),
+            None => handlers.push((handler, vec![name])),
+        }
+    }
+    let one = |(handler, names): &(String, Vec<String>)| {
+        format!("((event: {}, handler: {handler}, opts: {HANDLER_OPTIONS}?) -> Handle)", names.join(" | "))
     };
-    EVENTS.iter().map(one).collect::<Vec<_>>().join(" & ")
+    handlers.iter().map(one).collect::<Vec<_>>().join(" & ")
 }
 
 fn signature(function: &Function, class: Option<&str>) -> String {
@@ -80,10 +99,31 @@ fn signature(function: &Function, class: Option<&str>) -> String {
 }
 
 fn function_type(params: &[Field], returns: &[Type]) -> String {
-    // A handler may take fewer arguments than it is given, and return what nobody reads.
+    // A handler may take fewer arguments than it is given, and return less than is read, or nothing at all: for Luau that is
+    // as many values as it likes, each of one of the types.
     let params: Vec<_> = params.iter().map(|field| format!("{}: {}", field.name, field_type(field))).collect();
-    let returns = if returns.is_empty() { "...any".to_owned() } else { results(returns) };
-    format!("({}) -> {returns}", params.join(", "))
+    let mut kinds: Vec<String> = Vec::new();
+    for kind in returns.iter().flat_map(alternatives) {
+        let kind = type_of(kind);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let returns = match &kinds[..] {
+        [] => "any".to_owned(),
+        kinds if kinds.iter().any(|kind| kind == "any") => "any".to_owned(),
+        kinds => format!("({})?", kinds.join(" | ")),
+    };
+    format!("({}) -> ...{returns}", params.join(", "))
+}
+
+/// The types that a value of this one may have, but for nil.
+fn alternatives(kind: &Type) -> Vec<&Type> {
+    match kind {
+        Type::Maybe(inner) => alternatives(inner),
+        Type::Either(kinds) => kinds.iter().flat_map(alternatives).collect(),
+        kind => vec![kind],
+    }
 }
 
 fn results(returns: &[Type]) -> String {
