@@ -536,10 +536,11 @@ fn waiting(first: Command, commands: &mut mpsc::Receiver<Command>, most: usize) 
     waiting
 }
 
-/// On how many threads messages are opened, where there are threads.
+/// On how many threads messages are opened, where there are threads: on all processors but one, which is the live flood's.
 pub(super) fn opening_threads() -> NonZero<usize> {
     const MOST: NonZero<usize> = NonZero::new(OPENING_THREADS_MAX).expect("it isn't zero");
-    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN).min(MOST)
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    NonZero::new(processors - 1).unwrap_or(NonZero::<usize>::MIN).min(MOST)
 }
 
 #[expect(
