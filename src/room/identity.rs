@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
 
 use super::id::PersonId;
+use super::locked;
 
 /// Bytes of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
@@ -114,13 +115,11 @@ impl Signers {
     }
 
     fn get(&self, person: &PersonId) -> Option<Signer> {
-        // Nothing that panics runs under the lock.
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signer) = known().get(person) {
+        if let Some(signer) = locked(&self.known).get(person) {
             return Some(*signer);
         }
         let signer = Signer::new(person)?;
-        let mut known = known();
+        let mut known = locked(&self.known);
         if known.len() >= SIGNERS_MAX {
             // Who still speaks is back with the next message.
             known.clear();
@@ -131,7 +130,7 @@ impl Signers {
 
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).len()
+        locked(&self.known).len()
     }
 }
 

@@ -1,11 +1,12 @@
 //! All rooms of a node.
 
 use std::num::NonZero;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use rumormill_api::Millis;
 
+use super::locked;
 use super::payload::{Claimed, Opened};
 use super::reject::Reject;
 use super::room::Room;
@@ -124,11 +125,6 @@ impl Keyring {
     pub(crate) fn verify(&self, (index, claimed): (usize, Claimed)) -> Result<(usize, Opened), Reject> {
         Ok((index, self.rooms[index].verify(claimed)?))
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that panics runs under the lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -48,3 +48,8 @@ pub use secret::{
 };
 pub use state::{MAX_HEADS, MAX_MISSING, MAX_PULL_MS, MAX_SENDERS, Noted, Rank, RoomState};
 pub use storage::{Entropy, STATE_OVERHEAD_BYTES, StateError, StorageKey};
+
+/// Nothing that panics runs under this module's locks; were it so, what they guard, caches and lists, would still be right.
+fn locked<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use rumormill_api::cipher::NONCE_BYTES;
@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::access::{Access, Ratchet};
 use super::identity::{Identity, Signers};
 use super::keys::{Chain, ChainKey, EPHEMERAL_WINDOW_DAYS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of};
+use super::locked;
 use super::payload::{self, Body, CHUNK_BYTES, Claimed, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place};
 use super::reject::Reject;
 use super::state::{Noted, RoomState};
@@ -358,8 +359,7 @@ impl Room {
     }
 
     fn keys(&self) -> MutexGuard<'_, Keys> {
-        // Nothing that panics runs under the lock; were it so, the caches would still be right.
-        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.keys)
     }
 }
 

@@ -252,8 +252,8 @@ fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, "history", format!("this backend has no {what}: it keeps nothing on a disk"))
 }
 
-/// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own, or on whichever calls it if it
-/// [never waits](History::never_waits).
+/// The envelopes that this node keeps: bytes as they were sealed, never re-encoded. Lives on a thread of its own, or
+/// on whichever calls it if it [never waits](History::never_waits).
 ///
 /// Permitted errors: [`Full`](crate::ErrorKind::Full), [`Io`](crate::ErrorKind::Io) and
 /// [`Closed`](crate::ErrorKind::Closed) from any method, each meaning that nothing of the call was done;

@@ -8,7 +8,7 @@ use rumormill_api::{Entry, Hashed, Millis, MsgId, Shelf};
 use tokio::sync::oneshot;
 
 use super::queries::no_such_chat;
-use super::{Batch, PENDING_MANIFESTS_MAX, PENDING_MANIFESTS_MAX_PER_PERSON, Vault, Waiting};
+use super::{Batch, PENDING_MANIFESTS_MAX, PENDING_MANIFESTS_MAX_PER_PERSON, Vault, Waiting, stands};
 use crate::node::api::{Event, Message, NodeError, NoticeLevel, Person};
 use crate::node::ext::Draft;
 use crate::node::presenter::Shown;
@@ -78,10 +78,7 @@ impl Vault {
         let forgets = self.keyring.rooms()[room].kind() == RoomKind::Ephemeral;
         let mut known = |id: &MsgId| {
             archived.contains(id)
-                || match asked.get(id) {
-                    Some(archived) => *archived,
-                    None => history.holds(id).is_ok_and(|holding| holding.archive),
-                }
+                || stands(asked, &**history, id).unwrap_or(false)
                 // Where messages are erased, what was here and is gone is no gap.
                 || forgets && before.remembers(id)
         };

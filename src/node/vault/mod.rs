@@ -447,10 +447,7 @@ impl Vault {
 
     /// Whether a message stands in an archive.
     fn stands(&self, id: &MsgId) -> ApiResult<bool> {
-        match self.progress.archived.get(id) {
-            Some(archived) => Ok(*archived),
-            None => self.history.holds(id).map(|holding| holding.archive),
-        }
+        stands(&self.progress.archived, &*self.history, id)
     }
 
     /// Makes the batch durable, then acknowledges and shows it; or takes it back.
@@ -522,6 +519,14 @@ impl Vault {
             self.progress.pending = waiting;
         }
         batch.accepted.into_iter().for_each(|accepted| self.keep_for_retry(accepted));
+    }
+}
+
+/// Whether a message stands in an archive: as was asked ahead, else as the store says now.
+fn stands(asked: &HashMap<MsgId, bool>, history: &dyn History, id: &MsgId) -> ApiResult<bool> {
+    match asked.get(id) {
+        Some(archived) => Ok(*archived),
+        None => history.holds(id).map(|holding| holding.archive),
     }
 }
 

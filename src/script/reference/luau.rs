@@ -109,11 +109,8 @@ fn function_type(params: &[Field], returns: &[Type]) -> String {
             kinds.push(kind);
         }
     }
-    let returns = match &kinds[..] {
-        [] => "any".to_owned(),
-        kinds if kinds.iter().any(|kind| kind == "any") => "any".to_owned(),
-        kinds => format!("({})?", kinds.join(" | ")),
-    };
+    let any = kinds.is_empty() || kinds.iter().any(|kind| kind == "any");
+    let returns = if any { "any".to_owned() } else { format!("({})?", kinds.join(" | ")) };
     format!("({}) -> ...{returns}", params.join(", "))
 }
 
