@@ -48,9 +48,31 @@ pub(crate) fn get(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tr
         if MsgId::of(envelope) == *id {
             return Ok(Some(Bytes::copy_from_slice(envelope)));
         }
+    } else if !lists(transaction, shelf, id)? {
+        return Ok(None);
     }
     let text = format!("the envelope {} is damaged on the disk; it is to be fetched again", id.short());
     Err(Error::new(ErrorKind::Corrupt, NAME, text).into())
+}
+
+/// Whether a shelf's order names an id whose row doesn't tell where it stands: all of its entries have to be looked at.
+fn lists(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tried<bool> {
+    let mut found = false;
+    match shelf {
+        Shelf::Window => {
+            for entry in transaction.open_table(WINDOW_ORDER)?.iter()? {
+                found |= *entry?.0.value().1 == id.0;
+            }
+        }
+        Shelf::Archive(room) => {
+            let room = room_number(&room);
+            let order = transaction.open_table(ARCHIVE_ORDER)?;
+            for entry in order.range((room, 0, FIRST_ID)..=(room, ExpiryHour::MAX, LAST_ID))? {
+                found |= *entry?.0.value().2 == id.0;
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// A record of a room's archive, unless its row is damaged or gone.

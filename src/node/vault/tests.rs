@@ -64,7 +64,8 @@ impl History for Ids {
         Ok(None)
     }
 
-    fn forget(&mut self, _: &MsgId) -> ApiResult<()> {
+    fn forget(&mut self, id: &MsgId) -> ApiResult<()> {
+        self.window.remove(id);
         Ok(())
     }
 
@@ -163,6 +164,17 @@ fn what_is_erased_in_a_turn_does_not_come_back_in_it() {
         assert_eq!(bench.turn(commands), usize::from(comes_back), "pruned: {prunes}");
         assert_eq!(bench.vault.history.holds(&sealed.id).unwrap().archive, comes_back);
     }
+}
+
+#[test]
+fn what_is_listed_and_not_there_is_forgotten_so_that_it_comes_back() {
+    let mut bench = Bench::new(vec![room(1)]);
+    let sealed = said(&room(1));
+    // This history lists the same for every shelf, and has the bytes of nothing.
+    bench.turn(vec![accept(&sealed, true)]);
+    assert_eq!(bench.vault.verify(0, None), Some((sealed.expiry, sealed.id)));
+    assert!(!bench.vault.history.holds(&sealed.id).unwrap().window);
+    assert_eq!(bench.vault.verify(0, None), None);
 }
 
 #[test]

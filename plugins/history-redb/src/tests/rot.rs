@@ -1,6 +1,6 @@
 //! Bytes that change on the disk.
 
-use rumormill_api::{Cursor, Damaged, ErrorKind, ExpiryRange, History as _, Mended, Shelf};
+use rumormill_api::{Cursor, Damaged, ErrorKind, ExpiryRange, History as _, Mended, RoomTag, Shelf};
 
 use super::disk::{Chance, Disk};
 use super::script::{EXPIRY, ROOM, batch, envelope, id, open};
@@ -60,6 +60,8 @@ fn a_damaged_place_is_named_with_its_room_and_taken_again() {
         for shelf in [Shelf::Window, Shelf::Archive(ROOM)] {
             assert_eq!(history.get(shelf, &id(7)).unwrap_err().kind(), ErrorKind::Corrupt);
         }
+        let elsewhere = Shelf::Archive(RoomTag([9; 16]));
+        assert_eq!(history.get(elsewhere, &id(7)).unwrap(), None, "it isn't missed where it never was");
         let checked = history.check(None, usize::MAX).unwrap();
         assert_eq!(checked.damaged, [Damaged { id: id(7), rooms: vec![ROOM] }]);
         assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES - 1);
