@@ -86,19 +86,23 @@ fn texts() -> Vec<String> {
     texts
 }
 
-/// Changes a byte of an envelope on the disk.
-fn damage(state: &Path, id: &str) {
+/// A byte of a row that is the envelope's, and one of what says where it stands.
+const IN_THE_ENVELOPE: usize = 200;
+const BEFORE_THE_ENVELOPE: usize = 8;
+
+/// Changes a byte of an envelope's row wherever a copy of it lies in the file.
+fn damage(state: &Path, id: &str, byte: usize) {
     let file = state.join("history/history.redb");
     let id: MsgId = id.parse().unwrap();
-    let envelope = {
+    let row = {
         let database = redb::Database::open(&file).unwrap();
         let transaction = database.begin_read().unwrap();
         let table = transaction.open_table(TableDefinition::<&[u8; 32], &[u8]>::new("envelopes")).unwrap();
         table.get(&id.0).unwrap().unwrap().value().to_vec()
     };
     let mut bytes = std::fs::read(&file).unwrap();
-    let places: Vec<_> = (0..bytes.len() - envelope.len()).filter(|at| bytes[*at..].starts_with(&envelope)).collect();
-    places.into_iter().for_each(|at| bytes[at + 200] ^= 1);
+    let places: Vec<_> = (0..bytes.len() - row.len()).filter(|at| bytes[*at..].starts_with(&row)).collect();
+    places.into_iter().for_each(|at| bytes[at + byte] ^= 1);
     std::fs::write(&file, bytes).unwrap();
 }
 
@@ -302,8 +306,10 @@ fn what_a_check_finds_damaged_comes_back_from_a_peer_and_is_not_shown_again() {
         bob.expect_text("study", &n.to_string());
     }
     assert!(bob.stop().success());
-    damage(&bob_state, &ids[4]);
-    damage(&bob_state, &ids[9]);
+    damage(&bob_state, &ids[4], IN_THE_ENVELOPE);
+    damage(&bob_state, &ids[9], IN_THE_ENVELOPE);
+    // Its bytes are whole, and the orders still say where they belong.
+    damage(&bob_state, &ids[7], BEFORE_THE_ENVELOPE);
 
     let said = done(&history(&bob_config, &bob_state, &["check"]));
     assert!(said.contains("2 damaged and removed") && said.contains("study: 2 messages"), "{said}");

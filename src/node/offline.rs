@@ -145,14 +145,14 @@ impl Offline {
         progress(CHECK_UNITS, CHECK_UNITS);
         let mended = self.parts.history.mend(&mut |_, _| {})?;
         report.rebuilt = mended.rebuilt;
-        damaged.extend(mended.lost.into_iter().map(|damaged| (damaged.id, damaged)));
-        for id in damaged.keys().filter(|_| !mended.rebuilt) {
-            self.parts.history.forget(id)?;
-        }
         if mended.rebuilt {
+            // What was only out of its place is in it again.
+            damaged = mended.lost.into_iter().map(|damaged| (damaged.id, damaged)).collect();
             // The states may be among what was lost; they are made anew from what is there.
             let Parts { history, keyring, storage, clock, .. } = &self.parts;
             self.states = start::states(&**history, keyring, storage, clock.now().unix)?;
+        } else {
+            damaged.keys().try_for_each(|id| self.parts.history.forget(id))?;
         }
         report.damaged = damaged.len() as u64;
         self.note_lost(damaged.into_values().collect(), &mut report)?;

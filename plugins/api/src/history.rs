@@ -210,7 +210,7 @@ pub struct Stats {
 pub struct Checked {
     /// Envelopes that were read and hashed.
     pub envelopes: u64,
-    /// Those of them that no longer hash to their ids, or stand on a shelf without their bytes.
+    /// Those of them that no longer hash to their ids, or of which the store can't tell any more where they stand.
     pub damaged: Vec<Damaged>,
     /// Where the next part begins; `None` at the end.
     pub next: Option<MsgId>,
