@@ -35,7 +35,8 @@ pub enum Shelf {
     Archive(RoomTag),
 }
 
-/// One thing to write. A batch of them is one atomic commit.
+/// One thing to write. A batch of them is one atomic commit. An envelope expires when it does: all entries of one id have
+/// the same expiry, and a backend may keep that of the first.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Entry {
     /// An envelope for the window.

@@ -1,7 +1,7 @@
 //! Writes a database of this build's schema, to be kept in `tests/data/` as the one that every later build opens:
 //!
 //! ```sh
-//! cargo run -p rumormill-history-redb --example pin -- plugins/history-redb/tests/data/schema-1.redb
+//! cargo run -p rumormill-history-redb --example pin -- plugins/history-redb/tests/data/schema-2.redb
 //! ```
 //!
 //! Run once for a new schema, before its release; the files of released schemas are never written again.

@@ -60,8 +60,12 @@ pub(crate) fn of_system(what: &str, error: io::Error) -> Error {
 /// A failure while the database is open.
 pub(crate) fn in_use(error: redb::Error) -> Error {
     match error {
+        // What says where a page lies is damaged: the disk isn't to blame for reading past the end.
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => damaged().with_source(error),
         redb::Error::Io(error) => of_system(&format!("read or write {FILE_NAME}"), error),
-        redb::Error::Corrupted(_)
+        // Rows come out of order only where a page is damaged.
+        redb::Error::UnorderedKey
+        | redb::Error::Corrupted(_)
         | redb::Error::TableTypeMismatch { .. }
         | redb::Error::TypeDefinitionChanged { .. }
         | redb::Error::TableIsMultimap(_)
@@ -80,6 +84,11 @@ pub(crate) fn damaged() -> Error {
     )
 }
 
+/// The file isn't what was written to it, and most of it can be saved.
+pub(crate) fn to_be_checked() -> Error {
+    said(ErrorKind::Corrupt, format!("{FILE_NAME} is damaged; \"rumor history check\" saves what can be read"))
+}
+
 /// A failure to open.
 pub(crate) fn in_opening(error: redb::DatabaseError) -> Error {
     use redb::{DatabaseError, StorageError};
@@ -92,7 +101,7 @@ pub(crate) fn in_opening(error: redb::DatabaseError) -> Error {
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
             foreign().with_source(error)
         }
-        // Cut short, or what says where a page lies is damaged: the disk isn't to blame for reading past the end.
+        // Cut short, or as above.
         DatabaseError::Storage(StorageError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             damaged().with_source(error)
         }

@@ -12,7 +12,8 @@
 //! | `options` | the backend's settings |
 //! | `place` | the files, their locks and permissions |
 //! | `opening` | creating, opening, and checking the schema |
-//! | `tables` | the schema |
+//! | `tables`, `row` | the schema |
+//! | `schema1` | what the first schema was, and how it becomes this one |
 //! | `read`, `write`, `evict` | one function per question or change, within a transaction |
 //! | `rebuild` | the database made anew: smaller, or out of what is left of a broken one |
 //! | `fault` | redb's errors as the contract's |
@@ -26,6 +27,8 @@ mod options;
 mod place;
 mod read;
 mod rebuild;
+mod row;
+mod schema1;
 mod tables;
 mod write;
 
@@ -265,9 +268,7 @@ impl History for RedbHistory {
 
     fn mend(&mut self, progress: &mut Progress<'_>) -> Result<Mended> {
         let mut db = self.close_for_rebuild()?;
-        // A database that redb itself can mend, it mends: then nothing is lost.
-        let broken = catch_unwind(AssertUnwindSafe(|| db.check_integrity())).map_or(true, |checked| checked.is_err());
-        if !broken {
+        if !rebuild::is_broken(&mut db) {
             *self.db.borrow_mut() = Some(db);
             return Ok(Mended::default());
         }
@@ -278,7 +279,7 @@ impl History for RedbHistory {
         let (settings, mut old) = (self.settings, Some(db));
         self.place.create(&mut |storage| {
             let db = old.take().ok_or_else(fault::damaged)?;
-            mended = rebuild::restore(&settings, &db, storage, &salvaged, progress)?;
+            mended = rebuild::restore(&settings, (&db, row::envelope_in), storage, &salvaged, progress)?;
             // Closing writes to the old file, which the new one is about to replace.
             drop(catch_unwind(AssertUnwindSafe(|| drop(db))));
             Ok(())
@@ -287,7 +288,12 @@ impl History for RedbHistory {
     }
 
     fn compact(&mut self, progress: &mut Progress<'_>) -> Result<Compacted> {
-        drop(self.close_for_rebuild()?);
+        let mut db = self.close_for_rebuild()?;
+        // Copied, what is damaged would pass for what was written.
+        if rebuild::is_broken(&mut db) {
+            return Err(fault::to_be_checked());
+        }
+        drop(db);
         let before_bytes = self.place.bytes()?;
         let (place, settings) = (&*self.place, self.settings);
         place.create(&mut |storage| rebuild::copy(&settings, place.storage()?, storage, progress))?;

@@ -10,32 +10,43 @@ use rumormill_api::Result;
 use crate::fault::{self, Fault, Tried};
 use crate::options::Settings;
 use crate::place::{Place, Storage};
+use crate::rebuild;
+use crate::schema1;
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, META, META_SCHEMA, SCHEMA_VERSION, SOURCES, STATE,
-    TOMBSTONE_ORDER, TOMBSTONES, WINDOW, WINDOW_ORDER, WINDOW_SOURCES,
+    ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, META, META_SCHEMA, ROOMS, SCHEMA_VERSION, SOURCES, STATE, TOMBSTONE_ORDER,
+    TOMBSTONES, WINDOW_ORDER,
 };
 
-/// Opens what is in `place`, or creates it. What this build can't read is left as it is.
+/// Opens what is in `place`, or creates it. What an older build wrote is converted; what this build can't read is left as
+/// it is.
 pub(crate) fn open(place: &dyn Place, settings: &Settings) -> Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes);
     // A damaged file can make redb panic where it expects its own invariants.
-    catch_unwind(AssertUnwindSafe(|| open_with(place, &builder))).unwrap_or_else(|_| Err(fault::damaged()))
+    catch_unwind(AssertUnwindSafe(|| open_with(place, settings, &builder))).unwrap_or_else(|_| Err(fault::damaged()))
 }
 
-fn open_with(place: &dyn Place, builder: &Builder) -> Result<Database> {
+fn open_with(place: &dyn Place, settings: &Settings, builder: &Builder) -> Result<Database> {
     if place.is_empty()? {
         place.create(&mut |storage| create(builder, storage))?;
     }
     // Looked at before anything is written, since opening for writing changes the file. After a crash redb has to mend
     // the file first, which leaves every table as it is.
     match builder.open_read_only_with_backend(place.storage()?) {
-        Ok(db) => check(&db)?,
+        Ok(db) => drop(readable(&db)?),
         Err(DatabaseError::RepairAborted) => {}
         Err(error) => return Err(fault::in_opening(error)),
     }
-    let db = builder.create_with_backend(place.storage()?).map_err(fault::in_opening)?;
-    check(&db)?;
+    let open = || builder.create_with_backend(place.storage()?).map_err(fault::in_opening);
+    let mut db = open()?;
+    if readable(&db)? == SCHEMA_VERSION {
+        return Ok(db);
+    }
+    let broken = rebuild::is_broken(&mut db);
+    drop(db);
+    schema1::convert(place, settings, broken)?;
+    let db = open()?;
+    readable(&db)?;
     Ok(db)
 }
 
@@ -54,11 +65,9 @@ fn create(builder: &Builder, storage: Storage) -> Result<()> {
 pub(crate) fn create_tables(transaction: &WriteTransaction) -> Tried<()> {
     transaction.open_table(META)?.insert(META_SCHEMA, SCHEMA_VERSION)?;
     transaction.open_table(ENVELOPES)?;
-    transaction.open_table(WINDOW)?;
     transaction.open_table(WINDOW_ORDER)?;
-    transaction.open_table(WINDOW_SOURCES)?;
     transaction.open_table(SOURCES)?;
-    transaction.open_table(ARCHIVE)?;
+    transaction.open_table(ROOMS)?;
     transaction.open_table(ARCHIVE_PAGES)?;
     transaction.open_table(ARCHIVE_ORDER)?;
     transaction.open_table(TOMBSTONES)?;
@@ -67,11 +76,11 @@ pub(crate) fn create_tables(transaction: &WriteTransaction) -> Tried<()> {
     Ok(())
 }
 
-/// Whether the schema is this build's.
-fn check(db: &impl ReadableDatabase) -> Result<()> {
+/// The schema, if it is one that this build reads.
+fn readable(db: &impl ReadableDatabase) -> Result<u64> {
     let found = settle((|| schema_of(&db.begin_read()?))())?;
     match found {
-        Some(SCHEMA_VERSION) => Ok(()),
+        Some(found @ (SCHEMA_VERSION | schema1::VERSION)) => Ok(found),
         Some(other) => Err(fault::schema(other, SCHEMA_VERSION)),
         None => Err(fault::foreign()),
     }

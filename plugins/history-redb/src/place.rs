@@ -111,7 +111,11 @@ impl Place for Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        init(self.open(NEW_NAME)?)?;
+        if let Err(error) = init(self.open(NEW_NAME)?) {
+            // On a full disk, what can't be completed takes the room that the rest needs.
+            let _ = fs::remove_file(&new);
+            return Err(error);
+        }
         fs::rename(&new, &path).map_err(failed)?;
         sync_folder(&self.folder).map_err(failed)
     }

@@ -1,9 +1,10 @@
 //! The questions, each within one read transaction that ends with the call: a long reader would pin pages.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 use rumormill_api::{
     ArchiveRecord, Checked, Cursor, Damaged, Error, ErrorKind, ExpiryHour, ExpiryRange, Holding, MsgId, RoomTag, Shelf,
     Stats,
@@ -11,24 +12,22 @@ use rumormill_api::{
 
 use crate::NAME;
 use crate::fault::Tried;
+use crate::row::{Places, room_number, tag};
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, FIRST_ID, LAST_ID, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES,
-    WINDOW, WINDOW_ORDER,
+    ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, FIRST_ID, LAST_ID, ROOMS, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES,
+    WINDOW_ORDER,
 };
 
-/// Before every room.
-const FIRST_ROOM: &[u8; 16] = &[0; 16];
-/// Behind every room but itself.
-const LAST_ROOM: &[u8; 16] = &[0xff; 16];
-
 pub(crate) fn holds_all(transaction: &ReadTransaction, ids: &[MsgId]) -> Tried<Vec<Holding>> {
-    let archive = transaction.open_table(ARCHIVE)?;
-    let window = transaction.open_table(WINDOW)?;
+    let envelopes = transaction.open_table(ENVELOPES)?;
     let tombstones = transaction.open_table(TOMBSTONES)?;
     let holds = |id: &MsgId| -> Tried<Holding> {
+        let row = envelopes.get(&id.0)?;
+        // One whose row is damaged is as good as gone: it may come again.
+        let places = row.as_ref().and_then(|row| Places::read(id, row.value())).map(|(places, _)| places);
         Ok(Holding {
-            window: window.get(&id.0)?.is_some(),
-            archive: archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))?.next().transpose()?.is_some(),
+            window: places.as_ref().is_some_and(|places| places.window.is_some()),
+            archive: places.as_ref().is_some_and(|places| !places.rooms.is_empty()),
             tombstone: tombstones.get(&id.0)?.is_some(),
         })
     };
@@ -36,23 +35,59 @@ pub(crate) fn holds_all(transaction: &ReadTransaction, ids: &[MsgId]) -> Tried<V
 }
 
 pub(crate) fn get(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tried<Option<Bytes>> {
-    let stands = match shelf {
-        Shelf::Window => transaction.open_table(WINDOW)?.get(&id.0)?.is_some(),
-        Shelf::Archive(room) => transaction.open_table(ARCHIVE)?.get((&id.0, &room.0))?.is_some(),
-    };
-    if !stands {
+    let envelopes = transaction.open_table(ENVELOPES)?;
+    let Some(row) = envelopes.get(&id.0)? else { return Ok(None) };
+    if let Some((places, envelope)) = Places::read(id, row.value()) {
+        let stands = match shelf {
+            Shelf::Window => places.window.is_some(),
+            Shelf::Archive(room) => places.lamport(room_number(&room)).is_some(),
+        };
+        if !stands {
+            return Ok(None);
+        }
+        if MsgId::of(envelope) == *id {
+            return Ok(Some(Bytes::copy_from_slice(envelope)));
+        }
+    } else if !lists(transaction, shelf, id)? {
         return Ok(None);
     }
-    let envelopes = transaction.open_table(ENVELOPES)?;
-    let envelope = envelopes.get(&id.0)?;
-    let envelope = envelope.as_ref().map(|envelope| envelope.value()).filter(|envelope| MsgId::of(envelope) == *id);
-    match envelope {
-        Some(envelope) => Ok(Some(Bytes::copy_from_slice(envelope))),
-        None => {
-            let text = format!("the envelope {} is damaged on the disk; it is to be fetched again", id.short());
-            Err(Error::new(ErrorKind::Corrupt, NAME, text).into())
+    let text = format!("the envelope {} is damaged on the disk; it is to be fetched again", id.short());
+    Err(Error::new(ErrorKind::Corrupt, NAME, text).into())
+}
+
+/// Whether a shelf's order names an id whose row doesn't tell where it stands: all of its entries have to be looked at.
+fn lists(transaction: &ReadTransaction, shelf: Shelf, id: &MsgId) -> Tried<bool> {
+    let mut found = false;
+    match shelf {
+        Shelf::Window => {
+            for entry in transaction.open_table(WINDOW_ORDER)?.iter()? {
+                found |= *entry?.0.value().1 == id.0;
+            }
+        }
+        Shelf::Archive(room) => {
+            let room = room_number(&room);
+            let order = transaction.open_table(ARCHIVE_ORDER)?;
+            for entry in order.range((room, 0, FIRST_ID)..=(room, ExpiryHour::MAX, LAST_ID))? {
+                found |= *entry?.0.value().2 == id.0;
+            }
         }
     }
+    Ok(found)
+}
+
+/// A record of a room's archive, unless its row is damaged or gone.
+fn record(
+    envelopes: &impl ReadableTable<&'static [u8; 32], &'static [u8]>,
+    lamport: u64,
+    id: MsgId,
+) -> Tried<Option<ArchiveRecord>> {
+    let row = envelopes.get(&id.0)?;
+    let read = row.as_ref().and_then(|row| Places::read(&id, row.value()));
+    Ok(read.filter(|(_, envelope)| MsgId::of(envelope) == id).map(|(places, envelope)| ArchiveRecord {
+        at: Cursor { lamport, id },
+        expiry: places.expiry,
+        envelope: Bytes::copy_from_slice(envelope),
+    }))
 }
 
 pub(crate) fn page(
@@ -65,20 +100,16 @@ pub(crate) fn page(
     let envelopes = transaction.open_table(ENVELOPES)?;
     let mut records = Vec::new();
     let mut damaged = 0_usize;
-    for entry in pages.range((&room.0, 0, FIRST_ID)..(&room.0, before.lamport, &before.id.0))?.rev() {
+    let room = room_number(room);
+    for entry in pages.range((room, 0, FIRST_ID)..(room, before.lamport, &before.id.0))?.rev() {
         if records.len() == limit {
             break;
         }
-        let (key, expiry) = entry?;
+        let (key, _) = entry?;
         let (_, lamport, id) = key.value();
-        let id = MsgId(*id);
-        match envelopes.get(&id.0)? {
-            Some(envelope) if MsgId::of(envelope.value()) == id => records.push(ArchiveRecord {
-                at: Cursor { lamport, id },
-                expiry: expiry.value(),
-                envelope: Bytes::copy_from_slice(envelope.value()),
-            }),
-            _ => damaged += 1,
+        match record(&envelopes, lamport, MsgId(*id))? {
+            Some(record) => records.push(record),
+            None => damaged += 1,
         }
     }
     if damaged > 0 {
@@ -96,25 +127,20 @@ pub(crate) fn page_after(
 ) -> Tried<Vec<ArchiveRecord>> {
     let pages = transaction.open_table(ARCHIVE_PAGES)?;
     let envelopes = transaction.open_table(ENVELOPES)?;
+    let room = room_number(room);
     let from = match &after {
-        Some(after) => Bound::Excluded((&room.0, after.lamport, &after.id.0)),
-        None => Bound::Included((&room.0, 0, FIRST_ID)),
+        Some(after) => Bound::Excluded((room, after.lamport, &after.id.0)),
+        None => Bound::Included((room, 0, FIRST_ID)),
     };
-    let to = Bound::Included((&room.0, u64::MAX, LAST_ID));
+    let to = Bound::Included((room, u64::MAX, LAST_ID));
     let mut records = Vec::new();
-    for entry in pages.range::<(&[u8; 16], u64, &[u8; 32])>((from, to))? {
+    for entry in pages.range::<(u64, u64, &[u8; 32])>((from, to))? {
         if records.len() == limit {
             break;
         }
-        let (key, expiry) = entry?;
+        let (key, _) = entry?;
         let (_, lamport, id) = key.value();
-        let id = MsgId(*id);
-        if let Some(envelope) = envelopes.get(&id.0)?
-            && MsgId::of(envelope.value()) == id
-        {
-            let envelope = Bytes::copy_from_slice(envelope.value());
-            records.push(ArchiveRecord { at: Cursor { lamport, id }, expiry: expiry.value(), envelope });
-        }
+        records.extend(record(&envelopes, lamport, MsgId(*id))?);
     }
     Ok(records)
 }
@@ -149,12 +175,13 @@ pub(crate) fn ids_after(
         }
         Shelf::Archive(room) => {
             let order = transaction.open_table(ARCHIVE_ORDER)?;
+            let room = room_number(&room);
             let start = match after {
-                Some(_) => Bound::Excluded((&room.0, first.0, first.1)),
-                None => Bound::Included((&room.0, first.0, first.1)),
+                Some(_) => Bound::Excluded((room, first.0, first.1)),
+                None => Bound::Included((room, first.0, first.1)),
             };
-            let range = (start, Bound::Included((&room.0, to, LAST_ID)));
-            for entry in order.range::<(&[u8; 16], u32, &[u8; 32])>(range)?.take(limit) {
+            let range = (start, Bound::Included((room, to, LAST_ID)));
+            for entry in order.range::<(u64, u32, &[u8; 32])>(range)?.take(limit) {
                 let (key, _) = entry?;
                 let (_, expiry, id) = key.value();
                 ids.push((expiry, MsgId(*id)));
@@ -179,40 +206,44 @@ pub(crate) fn tombstones_after(transaction: &ReadTransaction, after: Option<MsgI
     Ok(ids)
 }
 
-/// Hashes a part of the envelopes, and looks that none is missing which a shelf names.
+/// Hashes a part of the envelopes, and what is said of them.
 pub(crate) fn check(transaction: &ReadTransaction, after: Option<&MsgId>, limit: usize) -> Tried<Checked> {
     let envelopes = transaction.open_table(ENVELOPES)?;
-    let archive = transaction.open_table(ARCHIVE)?;
-    let (mut present, mut damaged) = (Vec::new(), Vec::new());
-    for entry in envelopes.range::<&[u8; 32]>((behind(after), Bound::Unbounded))?.take(limit) {
-        let (id, envelope) = entry?;
+    let rooms = transaction.open_table(ROOMS)?;
+    let (mut count, mut last) = (0, None);
+    let mut damaged = BTreeMap::new();
+    let mut unplaced = false;
+    for row in envelopes.range::<&[u8; 32]>((behind(after), Bound::Unbounded))?.take(limit) {
+        let (id, row) = row?;
         let id = MsgId(*id.value());
-        if MsgId::of(envelope.value()) != id {
-            damaged.push(id);
+        match Places::read(&id, row.value()) {
+            Some((_, envelope)) if MsgId::of(envelope) == id => {}
+            Some((places, _)) => {
+                drop(damaged.insert(id, places.rooms.iter().map(|(room, _)| *room).collect::<BTreeSet<_>>()))
+            }
+            None => {
+                damaged.insert(id, BTreeSet::new());
+                unplaced = true;
+            }
         }
-        present.push(id);
+        (count, last) = (count + 1, Some(id));
     }
-    let next = present.last().copied().filter(|_| present.len() == limit);
-    let last = next.map_or(*LAST_ID, |id| id.0);
-    let named = |id: &MsgId| present.binary_search(id).is_err();
-    for entry in transaction.open_table(WINDOW)?.range::<&[u8; 32]>((behind(after), Bound::Included(&last)))? {
-        damaged.extend(Some(MsgId(*entry?.0.value())).filter(named));
-    }
-    let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded((&id.0, LAST_ROOM)));
-    for entry in archive.range::<(&[u8; 32], &[u8; 16])>((from, Bound::Included((&last, LAST_ROOM))))? {
-        damaged.extend(Some(MsgId(*entry?.0.value().0)).filter(named));
-    }
-    damaged.sort_unstable();
-    damaged.dedup();
-    let rooms = |id: MsgId| {
-        let mut rooms = Vec::new();
-        for entry in archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))? {
-            rooms.push(RoomTag(*entry?.0.value().1));
+    if unplaced {
+        // Where it belongs its own row doesn't tell any more.
+        for entry in transaction.open_table(ARCHIVE_ORDER)?.iter()? {
+            let (key, _) = entry?;
+            let (room, _, id) = key.value();
+            if let Some(rooms) = damaged.get_mut(&MsgId(*id)) {
+                rooms.insert(room);
+            }
         }
-        Ok(Damaged { id, rooms })
+    }
+    let tags = |(id, numbers): (MsgId, BTreeSet<u64>)| {
+        let tags = numbers.into_iter().map(|number| Ok(tag(number, rooms.get(number)?.map_or(0, |rest| rest.value()))));
+        Ok(Damaged { id, rooms: tags.collect::<Tried<_>>()? })
     };
-    let damaged = damaged.into_iter().map(rooms).collect::<Tried<_>>()?;
-    Ok(Checked { envelopes: present.len() as u64, damaged, next })
+    let damaged = damaged.into_iter().map(tags).collect::<Tried<_>>()?;
+    Ok(Checked { envelopes: count as u64, damaged, next: last.filter(|_| count == limit) })
 }
 
 pub(crate) fn tombstones_between(
@@ -266,9 +297,9 @@ pub(crate) fn stats(transaction: &ReadTransaction) -> Tried<Stats> {
         window_bytes += entry?.1.value();
     }
     Ok(Stats {
-        window: transaction.open_table(WINDOW)?.len()?,
+        window: transaction.open_table(WINDOW_ORDER)?.len()?,
         window_bytes,
-        archive: transaction.open_table(ARCHIVE)?.len()?,
+        archive: transaction.open_table(ARCHIVE_PAGES)?.len()?,
         tombstones: transaction.open_table(TOMBSTONES)?.len()?,
     })
 }

@@ -4,7 +4,6 @@
 //! average. Copied in the order of their keys through cursors, the pages of the new file are full.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::Hash;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -20,9 +19,9 @@ use crate::opening::{create_tables, settle};
 use crate::options::Settings;
 use crate::place::Storage;
 use crate::read::state_checksum;
+use crate::row::{Places, envelope_in, tag, window_check};
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, META, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES, WINDOW,
-    WINDOW_ORDER, WINDOW_SOURCES,
+    ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, META, ROOMS, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES, WINDOW_ORDER,
 };
 use crate::write;
 
@@ -35,20 +34,26 @@ const RESTORE_BATCH: usize = 1_000;
 /// How many bytes of the new database's pages are kept in memory. Those of one being written are many.
 const COPY_CACHE_MIN_BYTES: usize = 32 << 20;
 
-fn new_database(settings: &Settings, storage: Storage) -> Result<Database> {
+pub(crate) fn new_database(settings: &Settings, storage: Storage) -> Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes.max(COPY_CACHE_MIN_BYTES));
     builder.create_with_backend(storage).map_err(fault::in_opening)
 }
 
-fn begin(db: &Database) -> Tried<WriteTransaction> {
+pub(crate) fn begin(db: &Database) -> Tried<WriteTransaction> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
     Ok(transaction)
 }
 
-/// Copies `old` into the empty `new`, whose pages get full.
+/// Reads the whole database, and looks whether it is what was written. What redb itself can mend, it mends: then nothing
+/// is lost.
+pub(crate) fn is_broken(db: &mut Database) -> bool {
+    catch_unwind(AssertUnwindSafe(|| db.check_integrity())).map_or(true, |checked| checked.is_err())
+}
+
+/// Copies `old`, which isn't broken, into the empty `new`, whose pages get full.
 pub(crate) fn copy(settings: &Settings, old: Storage, new: Storage, progress: &mut Progress<'_>) -> Result<()> {
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes);
@@ -70,11 +75,9 @@ fn copy_all(from: &ReadTransaction, to: &WriteTransaction, progress: &mut Progre
     told.rows(0);
     copy_table(from, to, META, &mut told)?;
     copy_table(from, to, ENVELOPES, &mut told)?;
-    copy_table(from, to, WINDOW, &mut told)?;
     copy_table(from, to, WINDOW_ORDER, &mut told)?;
-    copy_table(from, to, WINDOW_SOURCES, &mut told)?;
     copy_table(from, to, SOURCES, &mut told)?;
-    copy_table(from, to, ARCHIVE, &mut told)?;
+    copy_table(from, to, ROOMS, &mut told)?;
     copy_table(from, to, ARCHIVE_PAGES, &mut told)?;
     copy_table(from, to, ARCHIVE_ORDER, &mut told)?;
     copy_table(from, to, TOMBSTONES, &mut told)?;
@@ -84,19 +87,20 @@ fn copy_all(from: &ReadTransaction, to: &WriteTransaction, progress: &mut Progre
 
 fn rows(from: &ReadTransaction) -> Tried<u64> {
     Ok(from.open_table(ENVELOPES)?.len()?
-        + from.open_table(WINDOW)?.len()? * 3
-        + from.open_table(ARCHIVE)?.len()? * 3
+        + from.open_table(WINDOW_ORDER)?.len()?
+        + from.open_table(ARCHIVE_PAGES)?.len()? * 2
         + from.open_table(TOMBSTONES)?.len()? * 2)
 }
 
-struct Told<'a, 'b> {
-    done: u64,
-    total: u64,
-    progress: &'a mut Progress<'b>,
+/// Tells how far it is, now and then.
+pub(crate) struct Told<'a, 'b> {
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    pub(crate) progress: &'a mut Progress<'b>,
 }
 
 impl Told<'_, '_> {
-    fn rows(&mut self, more: u64) {
+    pub(crate) fn rows(&mut self, more: u64) {
         let before = self.done;
         self.done += more;
         if self.done / TELL_EVERY != before / TELL_EVERY || more == 0 {
@@ -105,7 +109,8 @@ impl Told<'_, '_> {
     }
 }
 
-fn copy_table<K: Key + 'static, V: Value + 'static>(
+/// Copies a table into an empty one.
+pub(crate) fn copy_table<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     to: &WriteTransaction,
     table: TableDefinition<'static, K, V>,
@@ -125,102 +130,110 @@ fn copy_table<K: Key + 'static, V: Value + 'static>(
 /// What could be read of a broken database, but for the envelopes' bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Salvaged {
-    window: BTreeMap<MsgId, (ExpiryHour, SourceGroup)>,
-    archive: BTreeMap<(MsgId, RoomTag), (u64, ExpiryHour)>,
-    tombstones: BTreeMap<MsgId, ExpiryHour>,
-    state: BTreeMap<String, Bytes>,
+    pub(crate) window: BTreeMap<MsgId, (ExpiryHour, SourceGroup)>,
+    pub(crate) archive: BTreeMap<(MsgId, RoomTag), (u64, ExpiryHour)>,
+    pub(crate) tombstones: BTreeMap<MsgId, ExpiryHour>,
+    pub(crate) state: BTreeMap<String, Bytes>,
     /// Ids that are named, and whose bytes are gone.
-    lost: BTreeMap<MsgId, Vec<RoomTag>>,
+    pub(crate) lost: BTreeMap<MsgId, Vec<RoomTag>>,
 }
 
-/// Reads what can be read. Of what stands in three indexes, only what two of them agree on is believed: an index has no
-/// hash of its own.
-pub(crate) fn salvage(db: &Database) -> Salvaged {
+impl Salvaged {
+    /// What stands apart from the envelopes.
+    pub(crate) fn read_the_rest(&mut self, from: &ReadTransaction) {
+        let mut until = HashMap::new();
+        each(from, TOMBSTONE_ORDER, |(expiry, id), ()| {
+            until.insert(MsgId(*id), expiry);
+        });
+        each(from, TOMBSTONES, |id, expiry| {
+            let id = MsgId(*id);
+            if until.get(&id) == Some(&expiry) {
+                self.tombstones.insert(id, expiry);
+            }
+        });
+        each(from, STATE, |key, stored: &[u8]| {
+            if let Some((checksum, value)) = stored.split_first_chunk::<32>()
+                && *checksum == state_checksum(key, value)
+            {
+                self.state.insert(key.to_owned(), Bytes::copy_from_slice(value));
+            }
+        });
+    }
+}
+
+/// Reads what can be read. Where an envelope's own row doesn't tell where it stands, the orders do: the window's if its
+/// check is right, the archives' if both agree.
+pub(crate) fn salvage(db: &impl ReadableDatabase) -> Salvaged {
     let mut salvaged = Salvaged::default();
     let Ok(Ok(from)) = catch_unwind(AssertUnwindSafe(|| db.begin_read())) else { return salvaged };
 
-    let mut window = Votes::default();
-    each(&from, WINDOW, |id, (expiry, source, _)| window.count(MsgId(*id), 0, (expiry, Some(source))));
-    each(&from, WINDOW_SOURCES, |(source, expiry, id), _| window.count(MsgId(*id), 1, (expiry, Some(source))));
-    each(&from, WINDOW_ORDER, |(expiry, id), ()| window.count(MsgId(*id), 2, (expiry, None)));
-    let mut archive = Votes::default();
-    each(&from, ARCHIVE, |(id, room), place| archive.count((MsgId(*id), RoomTag(*room)), 0, place));
-    each(&from, ARCHIVE_PAGES, |(room, lamport, id), expiry| {
-        archive.count((MsgId(*id), RoomTag(*room)), 1, (lamport, expiry));
+    let mut rests = HashMap::new();
+    each(&from, ROOMS, |number, rest| {
+        rests.insert(number, rest);
     });
-    each(&from, ARCHIVE_ORDER, |(room, expiry, id), lamport| {
-        archive.count((MsgId(*id), RoomTag(*room)), 2, (lamport, expiry));
-    });
+    // Without the rest of its tag a room still has its number, which is all that its archive goes by.
+    let room = |number| tag(number, rests.get(&number).copied().unwrap_or_default());
+
+    let mut placed = HashMap::new();
     let mut whole = HashSet::new();
-    each(&from, ENVELOPES, |id, envelope| {
+    each(&from, ENVELOPES, |id, row: &[u8]| {
         let id = MsgId(*id);
-        if MsgId::of(envelope) == id {
+        if let Some((places, _)) = Places::read(&id, row) {
+            placed.insert(id, places);
+        }
+        if envelope_in(&id, row).is_some() {
             whole.insert(id);
         }
     });
-
-    for (id, [own, source, hour]) in window.0 {
-        let hour = hour.map(|(expiry, _)| expiry);
-        let place = own
-            .filter(|own| source == Some(*own) || hour == Some(own.0))
-            .or_else(|| source.filter(|source| hour == Some(source.0)));
-        match place {
-            Some((expiry, Some(source))) if whole.contains(&id) => drop(salvaged.window.insert(id, (expiry, source))),
-            Some(_) => drop(salvaged.lost.entry(id).or_default()),
-            None => {}
-        }
-    }
-    for ((id, room), places) in archive.0 {
-        match agreed(&places) {
-            Some(place) if whole.contains(&id) => drop(salvaged.archive.insert((id, room), place)),
-            Some(_) => salvaged.lost.entry(id).or_default().push(room),
-            None => {}
-        }
-    }
-    let mut until = HashMap::new();
-    each(&from, TOMBSTONE_ORDER, |(expiry, id), ()| {
-        until.insert(MsgId(*id), expiry);
-    });
-    each(&from, TOMBSTONES, |id, expiry| {
+    let mut window = BTreeMap::new();
+    each(&from, WINDOW_ORDER, |(expiry, id), (source, check)| {
         let id = MsgId(*id);
-        if until.get(&id) == Some(&expiry) {
-            salvaged.tombstones.insert(id, expiry);
+        if !placed.contains_key(&id) && check == window_check(expiry, &id, source) {
+            window.insert(id, (expiry, source));
         }
     });
-    each(&from, STATE, |key, stored: &[u8]| {
-        if let Some((checksum, value)) = stored.split_first_chunk::<32>()
-            && *checksum == state_checksum(key, value)
-        {
-            salvaged.state.insert(key.to_owned(), Bytes::copy_from_slice(value));
+    let mut pages = HashMap::new();
+    each(&from, ARCHIVE_PAGES, |(number, lamport, id), ()| {
+        if !placed.contains_key(&MsgId(*id)) {
+            pages.insert((MsgId(*id), number), lamport);
         }
     });
+    let mut archive = BTreeMap::new();
+    each(&from, ARCHIVE_ORDER, |(number, expiry, id), ()| {
+        if let Some(lamport) = pages.get(&(MsgId(*id), number)) {
+            archive.insert((MsgId(*id), room(number)), (*lamport, expiry));
+        }
+    });
+    for (id, places) in placed {
+        if let Some(source) = places.window {
+            window.insert(id, (places.expiry, source));
+        }
+        for (number, lamport) in places.rooms {
+            archive.insert((id, room(number)), (lamport, places.expiry));
+        }
+    }
+
+    for (id, place) in window {
+        if whole.contains(&id) {
+            salvaged.window.insert(id, place);
+        } else {
+            salvaged.lost.entry(id).or_default();
+        }
+    }
+    for ((id, room), place) in archive {
+        if whole.contains(&id) {
+            salvaged.archive.insert((id, room), place);
+        } else {
+            salvaged.lost.entry(id).or_default().push(room);
+        }
+    }
+    salvaged.read_the_rest(&from);
     salvaged
-}
-
-/// What each of three indexes says of an entry.
-struct Votes<K, V>(HashMap<K, [Option<V>; 3]>);
-
-impl<K, V> Default for Votes<K, V> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq, V> Votes<K, V> {
-    fn count(&mut self, key: K, index: usize, value: V) {
-        self.0.entry(key).or_insert([const { None }; 3])[index] = Some(value);
-    }
-}
-
-/// What two of three say.
-fn agreed<V: Copy + PartialEq>(places: &[Option<V>; 3]) -> Option<V> {
-    let [a, b, c] = *places;
-    if a.is_some() && (a == b || a == c) { a } else { b.filter(|_| b == c) }
 }
 
 /// Every row of a table that can be read: from the front up to the damage, and from the back down to it. A row may come
 /// twice.
-fn each<K: Key + 'static, V: Value + 'static>(
+pub(crate) fn each<K: Key + 'static, V: Value + 'static>(
     from: &ReadTransaction,
     table: TableDefinition<'static, K, V>,
     mut row: impl FnMut(K::SelfType<'_>, V::SelfType<'_>),
@@ -242,10 +255,13 @@ fn each<K: Key + 'static, V: Value + 'static>(
     }
 }
 
+/// Finds an envelope's bytes in its row, if they are whole.
+pub(crate) type EnvelopeIn = for<'r> fn(&MsgId, &'r [u8]) -> Option<&'r [u8]>;
+
 /// Writes what was salvaged of `old` into the empty `new`.
 pub(crate) fn restore(
     settings: &Settings,
-    old: &Database,
+    (old, envelope_in): (&impl ReadableDatabase, EnvelopeIn),
     new: Storage,
     salvaged: &Salvaged,
     progress: &mut Progress<'_>,
@@ -257,8 +273,8 @@ pub(crate) fn restore(
         let from = old.begin_read()?;
         let envelopes = from.open_table(ENVELOPES)?;
         let read = |id: &MsgId| {
-            let read = || Some(Bytes::copy_from_slice(envelopes.get(&id.0).ok()??.value()));
-            catch_unwind(AssertUnwindSafe(read)).ok().flatten().filter(|envelope| MsgId::of(envelope) == *id)
+            let read = || Some(Bytes::copy_from_slice(envelope_in(id, envelopes.get(&id.0).ok()??.value())?));
+            catch_unwind(AssertUnwindSafe(read)).ok().flatten()
         };
         let mut lost = salvaged.lost.clone();
         let mut kept = HashSet::new();

@@ -6,7 +6,9 @@ mod faults;
 mod full;
 mod rebuild;
 mod rot;
+mod schema1;
 mod script;
+mod window;
 
 use super::*;
 

@@ -1,149 +1,188 @@
 //! The changes to the shelves, each within one write transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
-use redb::{ReadableTable as _, Table, WriteTransaction};
-use rumormill_api::{Appended, Entry, ExpiryHour, MsgId, RoomTag, SourceGroup};
+use bytes::Bytes;
+use redb::{Key, ReadableTable as _, Table, Value, WriteTransaction};
+use rumormill_api::{Appended, Entry, ExpiryHour, MsgId, RoomTag};
 
 use crate::fault::Tried;
 use crate::read::state_checksum;
+use crate::row::{Places, halves, room_number, window_check};
 use crate::tables::{
-    ARCHIVE, ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES, WINDOW,
-    WINDOW_ORDER, WINDOW_SOURCES,
+    ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, Id, ROOMS, SOURCES, STATE, TOMBSTONE_ORDER, TOMBSTONES, WINDOW_ORDER,
 };
-
-type Id = &'static [u8; 32];
-type Room = &'static [u8; 16];
-
-/// Before every room.
-const FIRST_ROOM: &[u8; 16] = &[0; 16];
-/// Behind every room but itself.
-const LAST_ROOM: &[u8; 16] = &[0xff; 16];
 
 /// The shelves' tables, open for writing.
 pub(crate) struct Shelves<'t> {
-    pub(crate) window_order: Table<'t, (u32, Id), ()>,
-    pub(crate) window_sources: Table<'t, (u64, u32, Id), u32>,
-    pub(crate) sources: Table<'t, u64, u64>,
-    pub(crate) archive_order: Table<'t, (Room, u32, Id), u64>,
+    pub(crate) window_order: Table<'t, (u32, Id), (u64, u32)>,
+    pub(crate) sources: Table<'t, (u64, u32), u64>,
+    pub(crate) archive_order: Table<'t, (u64, u32, Id), ()>,
     envelopes: Table<'t, Id, &'static [u8]>,
-    window: Table<'t, Id, (u32, u64, u32)>,
-    archive: Table<'t, (Id, Room), (u64, u32)>,
-    archive_pages: Table<'t, (Room, u64, Id), u32>,
+    archive_pages: Table<'t, (u64, u64, Id), ()>,
+    rooms: Table<'t, u64, u64>,
+}
+
+/// An envelope of a batch, as it is to stand: written once, however many entries are about it.
+struct Touched<'b> {
+    places: Places,
+    envelope: &'b Bytes,
+    /// What is new of it.
+    to_window: bool,
+    new_rooms: usize,
 }
 
 impl<'t> Shelves<'t> {
     pub(crate) fn open(transaction: &'t WriteTransaction) -> Tried<Self> {
         Ok(Self {
             window_order: transaction.open_table(WINDOW_ORDER)?,
-            window_sources: transaction.open_table(WINDOW_SOURCES)?,
             sources: transaction.open_table(SOURCES)?,
             archive_order: transaction.open_table(ARCHIVE_ORDER)?,
             envelopes: transaction.open_table(ENVELOPES)?,
-            window: transaction.open_table(WINDOW)?,
-            archive: transaction.open_table(ARCHIVE)?,
             archive_pages: transaction.open_table(ARCHIVE_PAGES)?,
+            rooms: transaction.open_table(ROOMS)?,
         })
     }
 
-    /// Whether the envelope was new to the window. Its source's bytes are counted apart, once for a batch.
-    fn put_window(&mut self, id: &MsgId, expiry: ExpiryHour, source: SourceGroup, envelope: &[u8]) -> Tried<bool> {
-        if self.window.get(&id.0)?.is_some() {
-            return Ok(false);
-        }
-        let length = length_of(envelope);
-        self.window.insert(&id.0, (expiry, source, length))?;
-        self.window_order.insert((expiry, &id.0), ())?;
-        self.window_sources.insert((source, expiry, &id.0), length)?;
-        self.put_envelope(id, envelope)?;
-        Ok(true)
+    /// An envelope as it stands: nowhere if its row is damaged. It expires when it does: where a row says when, an entry
+    /// doesn't change it.
+    fn touch<'b>(&self, id: &MsgId, expiry: ExpiryHour, envelope: &'b Bytes) -> Tried<Touched<'b>> {
+        let places = self.places(id)?.unwrap_or(Places { expiry, ..Places::default() });
+        Ok(Touched { places, envelope, to_window: false, new_rooms: 0 })
     }
 
-    /// Counts what came to the window from each source.
-    fn count_sources(&mut self, came: BTreeMap<SourceGroup, u64>) -> Tried<()> {
-        for (source, came) in came {
-            let bytes = self.sources.get(source)?.map_or(0, |bytes| bytes.value());
-            self.sources.insert(source, bytes + came)?;
+    fn places(&self, id: &MsgId) -> Tried<Option<Places>> {
+        let row = self.envelopes.get(&id.0)?;
+        Ok(row.and_then(|row| Places::read(id, row.value()).map(|(places, _)| places)))
+    }
+
+    fn write(&mut self, id: &MsgId, places: &Places, envelope: &[u8]) -> Tried<()> {
+        let head = places.head(id)?;
+        let mut row = self.envelopes.insert_reserve(&id.0, head.len() + envelope.len())?;
+        row.as_mut()[..head.len()].copy_from_slice(&head);
+        row.as_mut()[head.len()..].copy_from_slice(envelope);
+        Ok(())
+    }
+
+    /// Notes the full tag of a room.
+    fn name_room(&mut self, room: &RoomTag) -> Tried<()> {
+        let (number, rest) = halves(room);
+        if self.rooms.get(number)?.is_none_or(|noted| noted.value() != rest) {
+            self.rooms.insert(number, rest)?;
         }
         Ok(())
     }
 
-    /// Whether the envelope was new to the room.
-    fn put_archive(
-        &mut self,
-        id: &MsgId,
-        room: &RoomTag,
-        expiry: ExpiryHour,
-        lamport: u64,
-        envelope: &[u8],
-    ) -> Tried<bool> {
-        if self.archive.get((&id.0, &room.0))?.is_some() {
-            return Ok(false);
+    /// Writes what is new. The bytes are written with it, so that ones that were damaged since are replaced by good ones.
+    fn put(&mut self, touched: &BTreeMap<MsgId, Touched<'_>>) -> Tried<()> {
+        let mut came = BTreeMap::<_, u64>::new();
+        for (id, Touched { places, envelope, to_window, new_rooms }) in touched {
+            if !to_window && *new_rooms == 0 {
+                continue;
+            }
+            self.write(id, places, envelope)?;
+            if let Some(source) = places.window.filter(|_| *to_window) {
+                let check = window_check(places.expiry, id, source);
+                // It may stand there already where its row was damaged.
+                if self.window_order.insert((places.expiry, &id.0), (source, check))?.is_none() {
+                    *came.entry((source, places.expiry)).or_default() += envelope.len() as u64;
+                }
+            }
+            for (room, lamport) in places.rooms.iter().rev().take(*new_rooms) {
+                self.archive_pages.insert((*room, *lamport, &id.0), ())?;
+                self.archive_order.insert((*room, places.expiry, &id.0), ())?;
+            }
         }
-        self.archive.insert((&id.0, &room.0), (lamport, expiry))?;
-        self.archive_pages.insert((&room.0, lamport, &id.0), expiry)?;
-        self.archive_order.insert((&room.0, expiry, &id.0), lamport)?;
-        self.put_envelope(id, envelope)?;
-        Ok(true)
-    }
-
-    /// Once for all shelves. Bytes that were damaged since are replaced by the good ones.
-    fn put_envelope(&mut self, id: &MsgId, envelope: &[u8]) -> Tried<()> {
-        let good = self.envelopes.get(&id.0)?.is_some_and(|stored| stored.value() == envelope);
-        if !good {
-            self.envelopes.insert(&id.0, envelope)?;
+        for (key, came) in came {
+            let bytes = self.sources.get(key)?.map_or(0, |bytes| bytes.value());
+            self.sources.insert(key, bytes + came)?;
         }
         Ok(())
     }
 
-    /// Whether it stood there.
-    pub(crate) fn leave_window(&mut self, id: &MsgId) -> Tried<bool> {
-        let Some((expiry, source, length)) = self.window.remove(&id.0)?.map(|entry| entry.value()) else {
-            return Ok(false);
+    /// How many bytes left the window, or `None` if it didn't stand there.
+    pub(crate) fn leave_window(&mut self, expiry: ExpiryHour, id: &MsgId) -> Tried<Option<u64>> {
+        let Some(source) = self.window_order.remove((expiry, &id.0))?.map(|entry| entry.value().0) else {
+            return Ok(None);
         };
-        self.window_order.remove((expiry, &id.0))?;
-        self.window_sources.remove((source, expiry, &id.0))?;
-        let left = self.window_sources.range((source, 0, &[0; 32])..=(source, u32::MAX, &[0xff; 32]))?.next();
-        if left.transpose()?.is_none() {
-            self.sources.remove(source)?;
+        let bytes = self.unshelve(id, |places| places.window = None)?;
+        let key = (source, expiry);
+        let left = self.sources.get(key)?.map_or(0, |held| held.value().saturating_sub(bytes));
+        if left == 0 {
+            self.sources.remove(key)?;
         } else {
-            let bytes = self.sources.get(source)?.map_or(0, |bytes| bytes.value());
-            self.sources.insert(source, bytes.saturating_sub(u64::from(length)))?;
+            self.sources.insert(key, left)?;
         }
-        self.drop_if_unused(id)?;
-        Ok(true)
+        Ok(Some(bytes))
     }
 
     /// Whether it stood there.
-    pub(crate) fn leave_archive(&mut self, id: &MsgId, room: &RoomTag) -> Tried<bool> {
-        let Some((lamport, expiry)) = self.archive.remove((&id.0, &room.0))?.map(|entry| entry.value()) else {
-            return Ok(false);
-        };
-        self.archive_pages.remove((&room.0, lamport, &id.0))?;
-        self.archive_order.remove((&room.0, expiry, &id.0))?;
-        self.drop_if_unused(id)?;
+    pub(crate) fn leave_archive(&mut self, id: &MsgId, room: u64) -> Tried<bool> {
+        let Some(places) = self.places(id)? else { return Ok(false) };
+        let Some(lamport) = places.lamport(room) else { return Ok(false) };
+        self.archive_pages.remove((room, lamport, &id.0))?;
+        self.archive_order.remove((room, places.expiry, &id.0))?;
+        self.unshelve(id, |places| places.rooms.retain(|(here, _)| *here != room))?;
         Ok(true)
     }
 
-    fn rooms_of(&self, id: &MsgId) -> Tried<Vec<RoomTag>> {
-        let mut rooms = Vec::new();
-        for entry in self.archive.range((&id.0, FIRST_ROOM)..=(&id.0, LAST_ROOM))? {
-            rooms.push(RoomTag(*entry?.0.value().1));
+    /// Takes an envelope from a shelf by `change`; its bytes go with the last one. Says how many bytes it has: none where
+    /// its row is damaged, which is then left as it is.
+    fn unshelve(&mut self, id: &MsgId, change: impl FnOnce(&mut Places)) -> Tried<u64> {
+        let stored = self.envelopes.get(&id.0)?.and_then(|row| {
+            let (places, envelope) = Places::read(id, row.value())?;
+            Some((places, Bytes::copy_from_slice(envelope)))
+        });
+        let Some((mut places, envelope)) = stored else { return Ok(0) };
+        change(&mut places);
+        if places.is_empty() {
+            self.envelopes.remove(&id.0)?;
+        } else {
+            self.write(id, &places, &envelope)?;
         }
-        Ok(rooms)
+        Ok(envelope.len() as u64)
     }
 
-    fn drop_if_unused(&mut self, id: &MsgId) -> Tried<()> {
-        if self.window.get(&id.0)?.is_none() && self.rooms_of(id)?.is_empty() {
-            self.envelopes.remove(&id.0)?;
+    /// Removes an id from every shelf. Whether it stood on any.
+    pub(crate) fn forget(&mut self, id: &MsgId) -> Tried<bool> {
+        let Some(places) = self.places(id)? else { return self.forget_unreadable(id) };
+        for (room, _) in &places.rooms {
+            self.leave_archive(id, *room)?;
         }
-        Ok(())
+        self.leave_window(places.expiry, id)?;
+        Ok(true)
+    }
+
+    /// Removes an id whose row is damaged or lost. Which orders it stands in only all their entries tell.
+    pub(crate) fn forget_unreadable(&mut self, id: &MsgId) -> Tried<bool> {
+        let mut changed = self.envelopes.remove(&id.0)?.is_some();
+        for expiry in keys_of(&self.window_order, |(expiry, here)| (*here == id.0).then_some(expiry))? {
+            changed |= self.leave_window(expiry, id)?.is_some();
+        }
+        for (room, lamport) in
+            keys_of(&self.archive_pages, |(room, lamport, here)| (*here == id.0).then_some((room, lamport)))?
+        {
+            changed |= self.archive_pages.remove((room, lamport, &id.0))?.is_some();
+        }
+        for (room, expiry) in
+            keys_of(&self.archive_order, |(room, expiry, here)| (*here == id.0).then_some((room, expiry)))?
+        {
+            changed |= self.archive_order.remove((room, expiry, &id.0))?.is_some();
+        }
+        Ok(changed)
     }
 }
 
-/// An envelope is at most 32 KiB, far below what a length holds.
-fn length_of(envelope: &[u8]) -> u32 {
-    u32::try_from(envelope.len()).unwrap_or(u32::MAX)
+/// What `pick` takes of all keys of a table.
+fn keys_of<K: Key + 'static, V: Value + 'static, T>(
+    table: &Table<'_, K, V>,
+    pick: impl Fn(K::SelfType<'_>) -> Option<T>,
+) -> Tried<Vec<T>> {
+    let mut picked = Vec::new();
+    for entry in table.iter()? {
+        picked.extend(pick(entry?.0.value()));
+    }
+    Ok(picked)
 }
 
 /// Writes the batch, whose entries were checked. Besides what it did: whether anything changed.
@@ -152,19 +191,12 @@ pub(crate) fn append(transaction: &WriteTransaction, batch: &[Entry]) -> Tried<(
     let tombstones = transaction.open_table(TOMBSTONES)?;
     let mut state = transaction.open_table(STATE)?;
     let mut appended = Appended::default();
-    let mut came = BTreeMap::new();
+    let (mut touched, mut rooms) = (BTreeMap::new(), BTreeSet::new());
     let mut values = false;
     for entry in batch {
-        let new = match entry {
-            Entry::Window { id, expiry, source, envelope } => {
-                let new = tombstones.get(&id.0)?.is_none() && shelves.put_window(id, *expiry, *source, envelope)?;
-                if new {
-                    *came.entry(*source).or_default() += u64::from(length_of(envelope));
-                }
-                new
-            }
-            Entry::Archive { id, room, expiry, lamport, envelope } => {
-                shelves.put_archive(id, room, *expiry, *lamport, envelope)?
+        let (id, expiry, envelope) = match entry {
+            Entry::Window { id, expiry, envelope, .. } | Entry::Archive { id, expiry, envelope, .. } => {
+                (id, *expiry, envelope)
             }
             Entry::State { key, value } => {
                 match value {
@@ -180,23 +212,44 @@ pub(crate) fn append(transaction: &WriteTransaction, batch: &[Entry]) -> Tried<(
                 continue;
             }
         };
+        let touched = match touched.entry(*id) {
+            btree_map::Entry::Occupied(here) => here.into_mut(),
+            btree_map::Entry::Vacant(place) => place.insert(shelves.touch(id, expiry, envelope)?),
+        };
+        let new = match entry {
+            Entry::Window { source, .. } => {
+                let new = touched.places.window.is_none() && tombstones.get(&id.0)?.is_none();
+                if new {
+                    touched.places.window = Some(*source);
+                    touched.to_window = true;
+                }
+                new
+            }
+            Entry::Archive { room, lamport, .. } => {
+                let new = touched.places.lamport(room_number(room)).is_none();
+                if new {
+                    rooms.insert(*room);
+                    touched.places.rooms.push((room_number(room), *lamport));
+                    touched.new_rooms += 1;
+                }
+                new
+            }
+            Entry::State { .. } => continue,
+        };
         if new {
             appended.new += 1;
         } else {
             appended.known += 1;
         }
     }
-    shelves.count_sources(came)?;
+    rooms.iter().try_for_each(|room| shelves.name_room(room))?;
+    shelves.put(&touched)?;
     Ok((appended, values || appended.new > 0))
 }
 
 /// Removes an id from every shelf. Besides: whether anything changed.
 pub(crate) fn forget(transaction: &WriteTransaction, id: &MsgId) -> Tried<((), bool)> {
-    let mut shelves = Shelves::open(transaction)?;
-    let mut changed = shelves.leave_window(id)?;
-    for room in shelves.rooms_of(id)? {
-        changed |= shelves.leave_archive(id, &room)?;
-    }
+    let changed = Shelves::open(transaction)?.forget(id)?;
     Ok(((), changed))
 }
 

@@ -51,7 +51,7 @@ fn private(file: &Path) {
 
 #[test]
 fn other_schemas_are_refused_and_left_as_they_are() {
-    for (schema, advice) in [(2, "update this program"), (u64::MAX, "update this program"), (0, "older version")] {
+    for (schema, advice) in [(3, "update this program"), (u64::MAX, "update this program"), (0, "older version")] {
         let (folder, file) = filled();
         let db = Database::open(&file).unwrap();
         let transaction = db.begin_write().unwrap();

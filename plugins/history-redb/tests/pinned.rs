@@ -24,8 +24,17 @@ fn open_pinned(name: &str, folder: &Path) -> Box<dyn History> {
 
 #[test]
 fn a_file_of_schema_1_is_read_and_written() {
+    read_and_written("schema-1.redb");
+}
+
+#[test]
+fn a_file_of_schema_2_is_read_and_written() {
+    read_and_written("schema-2.redb");
+}
+
+fn read_and_written(name: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let mut history = open_pinned("schema-1.redb", folder.path());
+    let mut history = open_pinned(name, folder.path());
     assert_eq!(history.stats().unwrap(), Stats { window: 4, window_bytes: 4 * 512, archive: 8, tombstones: 1 });
     assert_eq!(history.tombstones().unwrap(), [id(1)]);
     assert_eq!(history.holds(&id(0)).unwrap(), Holding::default());

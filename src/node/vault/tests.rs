@@ -65,7 +65,8 @@ impl History for Ids {
         Ok(None)
     }
 
-    fn forget(&mut self, _: &MsgId) -> ApiResult<()> {
+    fn forget(&mut self, id: &MsgId) -> ApiResult<()> {
+        self.window.remove(id);
         Ok(())
     }
 
@@ -223,6 +224,17 @@ fn on_its_threads_it_shows_in_the_order_in_which_it_came_and_ends_when_told() {
     }
     commands.blocking_send(Command::Stop).unwrap();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn what_is_listed_and_not_there_is_forgotten_so_that_it_comes_back() {
+    let mut bench = Bench::new(vec![room(1)]);
+    let sealed = said(&room(1));
+    // This history lists the same for every shelf, and has the bytes of nothing.
+    bench.turn(vec![accept(&sealed, true)]);
+    assert_eq!(bench.vault.verify(0, None), Some((sealed.expiry, sealed.id)));
+    assert!(!bench.vault.history.holds(&sealed.id).unwrap().window);
+    assert_eq!(bench.vault.verify(0, None), None);
 }
 
 #[test]

@@ -84,7 +84,13 @@ impl Vault {
         let ids = self.history.ids_after(shelf, ExpiryRange::ALL, after, VERIFY_PART_IDS);
         let ids = self.noted(ids).unwrap_or_default();
         for (_, id) in &ids {
-            self.fetch(shelf, id);
+            if matches!(self.history.get(shelf, id), Ok(None)) {
+                // Listed and not there: as damaged as what doesn't hash to its id.
+                self.shared.count("damaged");
+                self.forget_damaged(id);
+            } else {
+                self.fetch(shelf, id);
+            }
         }
         ids.last().copied()
     }

@@ -83,6 +83,14 @@ impl Disk {
         })))
     }
 
+    /// A disk with a file on it.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let disk = Self::new(0);
+        disk.state().durable = bytes.to_vec();
+        disk.state().visible = bytes.to_vec();
+        disk
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }

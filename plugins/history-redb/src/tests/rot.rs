@@ -1,6 +1,6 @@
 //! Bytes that change on the disk.
 
-use rumormill_api::{Cursor, ErrorKind, ExpiryRange, History as _, Shelf};
+use rumormill_api::{Cursor, Damaged, ErrorKind, ExpiryRange, History as _, Mended, RoomTag, Shelf};
 
 use super::disk::{Chance, Disk};
 use super::script::{EXPIRY, ROOM, batch, envelope, id, open};
@@ -42,6 +42,47 @@ fn a_damaged_envelope_is_named_left_out_and_replaced() {
     assert!(!history.holds(&id(7)).unwrap().any());
     assert_eq!(history.append(&batch(7)).unwrap().new, 2);
     assert_eq!(history.get(Shelf::Window, &id(7)).unwrap(), Some(envelope(7)));
+    assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES);
+}
+
+/// What stands before the envelope's bytes is damaged: the bytes are good, but nobody knows where they belong.
+#[test]
+fn a_damaged_place_is_named_with_its_room_and_taken_again() {
+    let disk = filled();
+    disk.damage(|bytes| {
+        let needle = &envelope(7)[..64];
+        let places: Vec<_> = bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
+        places.into_iter().for_each(|at| bytes[at - 5] ^= 1);
+    });
+    for forgotten in [false, true] {
+        let disk = disk.copy();
+        let mut history = open(&disk).unwrap();
+        for shelf in [Shelf::Window, Shelf::Archive(ROOM)] {
+            assert_eq!(history.get(shelf, &id(7)).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        let elsewhere = Shelf::Archive(RoomTag([9; 16]));
+        assert_eq!(history.get(elsewhere, &id(7)).unwrap(), None, "it isn't missed where it never was");
+        let checked = history.check(None, usize::MAX).unwrap();
+        assert_eq!(checked.damaged, [Damaged { id: id(7), rooms: vec![ROOM] }]);
+        assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES - 1);
+        let stats = history.stats().unwrap();
+        if forgotten {
+            history.forget(&id(7)).unwrap();
+            assert_eq!(history.stats().unwrap().archive, MESSAGES - 1);
+            assert!(!history.ids(Shelf::Window, ExpiryRange::ALL).unwrap().contains(&(EXPIRY, id(7))));
+        }
+        assert!(!history.holds(&id(7)).unwrap().any(), "it may come again");
+        assert_eq!(history.append(&batch(7)).unwrap().new, 2);
+        assert_eq!(history.get(Shelf::Window, &id(7)).unwrap(), Some(envelope(7)));
+        assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES);
+        let after = history.stats().unwrap();
+        assert_eq!((after.window, after.archive), (stats.window, stats.archive));
+        assert_eq!(history.check(None, usize::MAX).unwrap().damaged, []);
+    }
+    // Made anew it is whole without anybody's help: the orders say where the bytes belong.
+    let mut history = open(&disk).unwrap();
+    assert_eq!(history.mend(&mut |_, _| {}).unwrap(), Mended { rebuilt: true, kept: MESSAGES, lost: Vec::new() });
+    assert_eq!(history.get(Shelf::Archive(ROOM), &id(7)).unwrap(), Some(envelope(7)));
     assert_eq!(history.page(&ROOM, Cursor::END, usize::MAX).unwrap().len() as u64, MESSAGES);
 }
 
