@@ -5,24 +5,24 @@
 #![allow(clippy::print_stdout, reason = "a benchmark says what it measured")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
+#[path = "../tests/peer_support/mod.rs"]
+mod peer_support;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use ed25519_dalek::SigningKey;
+use peer_support::Linked;
 use rumormill::Builder;
-use rumormill::api::{LinkEvent, LinkId, LinkSecret, LinkSink, Links, MsgId, PeerAddr, TransportConfig};
+use rumormill::api::{LinkEvent, MsgId, PeerAddr};
 use rumormill::config::{Config, Format};
 use rumormill::node::{Event, Handle, HistoryQuery, NoHooks, Node, NodeApi, SendOptions};
 use rumormill::proto::sim::envelope;
-use rumormill::proto::wire::{
-    Batch, ENVELOPE_LIFE_HOURS, HOUR_MS, Hello, Kind, LINK_VERSION_MIN, Message, RECON_MAX_BYTES, frame,
-};
+use rumormill::proto::wire::{Batch, ENVELOPE_LIFE_HOURS, HOUR_MS, Kind, LINK_VERSION_MIN, frame};
 use rumormill::state::Profile;
 use tempfile::TempDir;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::Semaphore;
 
 /// Messages in the room, if the environment doesn't say.
 const MESSAGES: usize = 100_000;
@@ -170,19 +170,15 @@ async fn say(member: &Running, messages: usize) {
 
 /// Two peers of one node: what the one sends, the other gets from it.
 struct Live {
-    from: Raw,
-    to: Raw,
+    from: Linked,
+    to: Linked,
     sent: u64,
 }
 
 impl Live {
     async fn connect(addr: &PeerAddr) -> Self {
         let seed = rand_seed();
-        Self {
-            from: Raw::connect(addr, seed).await,
-            to: Raw::connect(addr, seed + 1).await,
-            sent: u64::from(seed) << 32,
-        }
+        Self { from: connect(addr, seed).await, to: connect(addr, seed + 1).await, sent: u64::from(seed) << 32 }
     }
 
     /// Sends and receives until so many have come, or `done`.
@@ -226,46 +222,10 @@ fn rand_seed() -> u8 {
     NEXT.fetch_add(2, Ordering::Relaxed)
 }
 
-/// A peer by its link alone.
-struct Raw {
-    links: Box<dyn Links>,
-    events: mpsc::Receiver<LinkEvent>,
-    link: LinkId,
-}
-
-impl Raw {
-    async fn connect(addr: &PeerAddr, seed: u8) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
-        let network = LinkSecret(blake3::derive_key("rumormill network key v1", b"open"));
-        let secret = LinkSecret(key.to_scalar_bytes());
-        let (sink, mut events) = LinkSink::channel(4_096);
-        let config = TransportConfig { secret, network, ..TransportConfig::default() };
-        let transport = rumormill::plugins::compiled_in().transport("tcp", config).expect("TCP is compiled in");
-        let links = transport.open(sink).await.expect("nothing to listen at");
-        links.dial(addr);
-        let link = loop {
-            match events.recv().await.expect("the transport goes on") {
-                LinkEvent::Up(link, _) => break link,
-                LinkEvent::DialFailed(addr, reason) => panic!("{addr}: {reason}"),
-                _ => {}
-            }
-        };
-        // Of the first version: it takes no part in reconciliations, and a node waits for none.
-        let hello = Hello {
-            version_min: LINK_VERSION_MIN,
-            version_max: LINK_VERSION_MIN,
-            probe: false,
-            recon_max: RECON_MAX_BYTES as u16,
-            link_key: key.verifying_key().to_bytes(),
-            seen_as: addr.clone(),
-            record: None,
-        };
-        let raw = Self { links, events, link };
-        raw.send(Message::Hello(hello).encode());
-        raw
-    }
-
-    fn send(&self, frame: Bytes) {
-        self.links.try_send(self.link, frame).expect("the queue has room");
-    }
+/// A peer by its link alone, of the first version: it takes no part in reconciliations, and a node waits for none.
+async fn connect(addr: &PeerAddr, seed: u8) -> Linked {
+    let tcp = |config| rumormill::plugins::compiled_in().transport("tcp", config).expect("TCP is compiled in");
+    let linked = Linked::dial(addr, seed, tcp).await;
+    linked.send(linked.hello(|hello| hello.version_max = LINK_VERSION_MIN));
+    linked
 }

@@ -5,23 +5,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod node_support;
+mod peer_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use node_support::{TestNode, World, pass};
-use rumormill::api::{
-    CipherSuite, Header, LinkEvent, LinkId, LinkSecret, LinkSink, Links, MsgId, PeerAddr, Transport, TransportConfig,
-};
+use peer_support::Linked;
+use rumormill::api::{CipherSuite, Header, LinkEvent, MsgId, PeerAddr};
 use rumormill::node::{Event, NodeApi};
-use rumormill::proto::wire::{
-    ENVELOPE_MAX_BYTES, Hello, Kind, LINK_VERSION, Message, PeerRecord, RECON_MAX_BYTES, frame,
-};
+use rumormill::proto::wire::{ENVELOPE_MAX_BYTES, Kind, LINK_VERSION, Message, PeerRecord, frame};
 use rumormill::room::{ChainKey, Identity, RoomId, RoomSecret, day_of};
 use rumormill_cipher_chacha::ChaCha;
 use rumormill_transport_memory::{Hub, MemoryTransport};
-use tokio::sync::mpsc;
 
 const HOUR_MS: u64 = 3_600_000;
 const LIFE_HOURS: u32 = 7 * 24;
@@ -30,36 +28,16 @@ const DOMAIN: &[u8] = b"rumormill message signature v1\0";
 
 /// A peer that speaks the link protocol as it pleases.
 struct Hostile {
-    links: Box<dyn Links>,
-    events: mpsc::Receiver<LinkEvent>,
-    link: LinkId,
-    key: SigningKey,
+    linked: Linked,
     pings: u64,
-}
-
-fn network_key() -> LinkSecret {
-    let mut hasher = blake3::Hasher::new_derive_key("rumormill network key v1");
-    hasher.update(b"open");
-    LinkSecret(*hasher.finalize().as_bytes())
 }
 
 impl Hostile {
     /// Links up with the victim, without a word yet.
     async fn dial(hub: &Hub) -> Self {
-        let key = SigningKey::from_bytes(&[0xee; 32]);
-        let config = TransportConfig {
-            secret: LinkSecret(key.to_scalar_bytes()),
-            network: network_key(),
-            ..TransportConfig::default()
-        };
-        let (sink, mut events) = LinkSink::channel(1_024);
-        let links = MemoryTransport::new(config, hub.clone()).unwrap().open(sink).await.unwrap();
-        links.dial(&victim());
-        let link = match events.recv().await.unwrap() {
-            LinkEvent::Up(link, _) => link,
-            other => panic!("{other:?}"),
-        };
-        Self { links, events, link, key, pings: 0 }
+        let linked =
+            Linked::dial(&victim(), 0xee, |config| Arc::new(MemoryTransport::new(config, hub.clone()).unwrap())).await;
+        Self { linked, pings: 0 }
     }
 
     /// Links up and says HELLO.
@@ -70,37 +48,23 @@ impl Hostile {
     }
 
     fn hello(&self) -> Bytes {
-        self.hello_of(|_| {})
-    }
-
-    fn hello_of(&self, change: impl FnOnce(&mut Hello)) -> Bytes {
-        let mut hello = Hello {
-            version_min: LINK_VERSION,
-            version_max: LINK_VERSION,
-            probe: false,
-            recon_max: u16::try_from(RECON_MAX_BYTES).unwrap(),
-            link_key: self.key.verifying_key().to_bytes(),
-            seen_as: victim(),
-            record: None,
-        };
-        change(&mut hello);
-        Message::Hello(hello).encode()
+        self.linked.hello(|_| {})
     }
 
     fn send(&self, frame: Bytes) {
-        self.links.try_send(self.link, frame).unwrap();
+        self.linked.send(frame);
     }
 
     /// Whether the victim keeps the link, judged by its answer to a PING. It has seen all that was sent before, then.
     async fn is_open(&mut self) -> bool {
         self.pings += 1;
         let ping = self.pings;
-        if self.links.try_send(self.link, Message::Ping(ping).encode()).is_err() {
+        if self.linked.links.try_send(self.linked.link, Message::Ping(ping).encode()).is_err() {
             return false;
         }
         let pong = Message::Pong(ping).encode();
         loop {
-            match tokio::time::timeout(Duration::from_secs(30), self.events.recv()).await.unwrap().unwrap() {
+            match tokio::time::timeout(Duration::from_secs(30), self.linked.events.recv()).await.unwrap().unwrap() {
                 LinkEvent::Down(..) => return false,
                 LinkEvent::Batch(_, batch) if batch.windows(pong.len()).any(|window| window == pong) => return true,
                 _ => {}
@@ -428,8 +392,11 @@ async fn a_provable_fault_closes_the_link_and_nothing_else() {
         ("unknown_kind", |_| vec![raw(99, 3, &[1, 2, 3])]),
         ("second_hello", |hostile| vec![hostile.hello()]),
         ("peer_record_forged", |hostile| {
-            let mut record =
-                PeerRecord::sign(&hostile.key, "tcp:9.9.9.9:4000".parse().unwrap(), node_support::START_MS / 1_000);
+            let mut record = PeerRecord::sign(
+                &hostile.linked.key,
+                "tcp:9.9.9.9:4000".parse().unwrap(),
+                node_support::START_MS / 1_000,
+            );
             record.issued_at += 1;
             vec![Message::Peers(vec![record.encode()]).encode()]
         }),
@@ -439,11 +406,13 @@ async fn a_provable_fault_closes_the_link_and_nothing_else() {
         ("no_hello", |_| vec![frame(Kind::Rumor, &[1; 512])]),
         ("hello_key", |hostile| {
             let other = SigningKey::from_bytes(&[0xdd; 32]).verifying_key().to_bytes();
-            vec![hostile.hello_of(|hello| hello.link_key = other)]
+            vec![hostile.linked.hello(|hello| hello.link_key = other)]
         }),
         ("hello_version", |hostile| {
             vec![
-                hostile.hello_of(|hello| (hello.version_min, hello.version_max) = (LINK_VERSION + 1, LINK_VERSION + 1)),
+                hostile
+                    .linked
+                    .hello(|hello| (hello.version_min, hello.version_max) = (LINK_VERSION + 1, LINK_VERSION + 1)),
             ]
         }),
     ];

@@ -1,7 +1,7 @@
 //! How much of what was lost anti-entropy brings back, how soon, and at what cost: in virtual time.
 //!
-//! A failing simulation prints its seed; `SEED=n` runs that one, `SEEDS=n` so many of those with droppers. `--nocapture` shows the
-//! figures.
+//! A failing simulation prints its seed; `SEED=n` runs that one. Of those with droppers `SEEDS=n` runs so many, of `MESSAGES=n`
+//! messages each, with `LOSS=n` frames lost of a thousand. `--nocapture` shows the figures.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use rumormill::api::MsgId;
@@ -105,11 +105,13 @@ fn lacking(sim: &Sim<ExactDedup>, said: &[MsgId]) -> Vec<String> {
 #[test]
 fn among_forty_per_cent_of_silent_droppers_two_rounds_bring_everything() {
     let (nodes, messages) = (NODES, usize::try_from(from_env("MESSAGES", 10)).unwrap());
-    let first = seed_from_env(22);
+    let (first, loss_per_mille) = (seed_from_env(22), from_env("LOSS", 20));
+    // Of many seeds all are run, so that what they say together isn't cut off at the first that fails.
+    let (mut failed, mut live_of) = (Vec::new(), (0, 0));
     for seed in first..first + from_env("SEEDS", 1) {
         for dissemination in [Dissemination::Flood, Dissemination::Adaptive { eager: EAGER }] {
             let engine = EngineConfig { share_input: true, dissemination, ..EngineConfig::default() };
-            let config = SimConfig { seed, loss_per_mille: 20, engine, ..SimConfig::default() };
+            let config = SimConfig { seed, loss_per_mille, engine, ..SimConfig::default() };
             let mut sim = Sim::network(config, nodes, 8, exact);
             sim.run_for(3_000);
             (0..nodes).filter(|node| drops(*node)).for_each(|node| sim.behave(node, Behaviour::SilentDropper));
@@ -129,11 +131,17 @@ fn among_forty_per_cent_of_silent_droppers_two_rounds_bring_everything() {
             }
             let mode = if dissemination == Dissemination::Flood { "flood" } else { "adaptive" };
             figure(&format!(
-                "{nodes} nodes, 40 % silent droppers, 2 % loss, {messages} messages, {mode}, seed {seed}: {live} of {pairs} \
-                 missed live, {rounds:?} after one and two rounds"
+                "{nodes} nodes, 40 % silent droppers, {loss_per_mille} ‰ loss, {messages} messages, {mode}, seed {seed}: \
+                 {live} of {pairs} missed live, {rounds:?} after one and two rounds"
             ));
-            assert!(live * 1_000 <= 5 * pairs, "live at least 99.5 %: {live} of {pairs}, seed {seed}, {mode}");
-            assert_eq!(rounds[1], 0, "seed {seed}, {mode}: {:#?}", lacking(&sim, &said));
+            // Of a whole network's messages: where the only honest neighbour of who speaks misses one, everyone does.
+            (live_of.0, live_of.1) = (live_of.0 + live, live_of.1 + pairs);
+            if rounds[1] > 0 {
+                failed.push(format!("seed {seed}, {mode}: {:#?}", lacking(&sim, &said)));
+            }
         }
     }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    let (missed, pairs) = live_of;
+    assert!(missed * 1_000 <= 5 * pairs, "live at least 99.5 %: {missed} of {pairs} missed");
 }

@@ -14,26 +14,23 @@
 #![allow(clippy::unwrap_used)]
 
 mod node_support;
+mod peer_support;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ed25519_dalek::SigningKey;
 use node_support::{DOUBTING, START_MS, Store, TestNode, World, pass};
+use peer_support::Linked;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
-use rumormill::api::{
-    Entry, ExpiryHour, ExpiryRange, LinkEvent, LinkId, LinkSecret, LinkSink, Links, MsgId, PeerAddr, Shelf, Transport,
-    TransportConfig,
-};
+use rumormill::api::{Entry, ExpiryHour, ExpiryRange, LinkEvent, LinkId, Links, MsgId, PeerAddr, Shelf};
 use rumormill::node::Event;
 use rumormill::proto::sim;
 use rumormill::proto::wire::{
-    Batch, Children, ENVELOPE_LIFE_HOURS, Envelope, HOUR_MS, Hello, Kind, LINK_VERSION, LINK_VERSION_MIN, Listed,
-    Message, OpenScope, PeerRecord, RECON_MAX_BYTES, ReconBody, Role, SessionRef, Short, TreeEntry, TreeKey, TreeNode,
-    frame,
+    Batch, Children, ENVELOPE_LIFE_HOURS, Envelope, HOUR_MS, Kind, Listed, Message, OpenScope, PeerRecord, ReconBody,
+    Role, SessionRef, Short, TreeEntry, TreeKey, TreeNode, frame,
 };
 use rumormill::room::{Access, Identity, NewMessage, Room, RoomKind, RoomSecret, RoomSpec, RoomState, StorageKey};
 use rumormill_cipher_chacha::ChaCha;
@@ -82,12 +79,6 @@ fn victim() -> PeerAddr {
     "memory:victim".parse().unwrap()
 }
 
-fn network_key() -> LinkSecret {
-    let mut hasher = blake3::Hasher::new_derive_key("rumormill network key v1");
-    hasher.update(b"open");
-    LinkSecret(*hasher.finalize().as_bytes())
-}
-
 fn key_of(envelope: &Bytes) -> TreeKey {
     (Envelope::parse(envelope).unwrap().expiry(), MsgId::of(envelope))
 }
@@ -96,32 +87,12 @@ impl Peer {
     /// Links up and says HELLO, with a record that shows an honest clock. `offers` is what it serves when the node opens a
     /// session and that peer is asked.
     async fn connect(hub: &Hub, name: &str, seed: u8, now_ms: u64, offers: Vec<Bytes>) -> Self {
-        let key = SigningKey::from_bytes(&[seed; 32]);
-        let config = TransportConfig {
-            secret: LinkSecret(key.to_scalar_bytes()),
-            network: network_key(),
-            ..TransportConfig::default()
-        };
-        let (sink, mut events) = LinkSink::channel(1_024);
-        let links = MemoryTransport::new(config, hub.clone()).unwrap().open(sink).await.unwrap();
-        let links: Arc<dyn Links> = links.into();
-        links.dial(&victim());
-        let link = match events.recv().await.unwrap() {
-            LinkEvent::Up(link, _) => link,
-            other => panic!("{other:?}"),
-        };
-        let record = PeerRecord::sign(&key, format!("memory:{name}").parse().unwrap(), now_ms / 1_000);
-        let hello = Message::Hello(Hello {
-            version_min: LINK_VERSION_MIN,
-            version_max: LINK_VERSION,
-            probe: false,
-            recon_max: u16::try_from(RECON_MAX_BYTES).unwrap(),
-            link_key: key.verifying_key().to_bytes(),
-            seen_as: victim(),
-            record: Some(record.encode()),
-        });
-        links.try_send(link, hello.encode()).unwrap();
-        links.try_send(link, Message::Salt([seed; 16]).encode()).unwrap();
+        let linked =
+            Linked::dial(&victim(), seed, |config| Arc::new(MemoryTransport::new(config, hub.clone()).unwrap())).await;
+        let record = PeerRecord::sign(&linked.key, format!("memory:{name}").parse().unwrap(), now_ms / 1_000);
+        linked.send(linked.hello(|hello| hello.record = Some(record.encode())));
+        linked.send(Message::Salt([seed; 16]).encode());
+        let Linked { links, link, events, .. } = linked;
         let (forward, inbox) = mpsc::unbounded_channel();
         let told = Arc::default();
         let answering = Answering {

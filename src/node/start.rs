@@ -152,7 +152,7 @@ impl Parts {
         let vault = Vault {
             history: self.history,
             names: self.chats.iter().map(|chat| Arc::clone(&chat.name)).collect(),
-            keyring: self.keyring,
+            keyring: Arc::new(self.keyring),
             states,
             identity: self.identity,
             storage: self.storage,
@@ -165,16 +165,20 @@ impl Parts {
             trees,
             progress: Progress::new(Arc::clone(&retry_wanted)),
             opening_threads: if self.inline { NonZero::<usize>::MIN } else { vault::opening_threads() },
+            erasures: Arc::default(),
         };
         if self.inline {
             tokio::spawn(vault.run_inline(commands));
         } else if never_waits {
             tokio::spawn(vault.run_as_task(commands));
         } else {
-            let thread = std::thread::Builder::new().name("rumor-vault".into());
-            thread
-                .spawn(move || vault.run(commands))
-                .map_err(|source| StartError::System { what: "can't start the history's thread".into(), source })?;
+            let (opener, parts) = vault.opener(commands);
+            let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            let opening = thread("rumor-open").spawn(move || opener.run());
+            let keeping = thread("rumor-vault").spawn(move || vault.run(&parts));
+            opening
+                .and(keeping)
+                .map_err(|source| StartError::System { what: "can't start the history's threads".into(), source })?;
         }
         let driver = Driver {
             engine,

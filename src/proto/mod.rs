@@ -23,8 +23,8 @@ pub mod wire;
 
 pub use antientropy::{
     CATCH_UP_EVERY_MS, FRUITLESS_MAX, FRUITLESS_PAUSE_MS, Finding, HOURS_MAX, ITEMS_MAX, LEAF_MAX_IDS, Look,
-    PAGE_BYTES, PAGES_AHEAD, Page, Place, Question, RECENT_HOURS, ROUNDS_MAX, SESSION_MAX_MS, SESSIONS_SERVED_MAX,
-    SILENCE_MS, Source, Step, TREE_LINK_VERSION, Tree, TreeLoader, previous_key,
+    PAGE_BYTES, PAGES_AHEAD, Page, Place, QUIET_MS, Question, RECENT_HOURS, ROUNDS_MAX, SESSION_MAX_MS,
+    SESSIONS_SERVED_MAX, SILENCE_MS, Source, Step, TREE_LINK_VERSION, Tree, TreeLoader, previous_key,
 };
 pub use config::{
     DEAD_AFTER_MS, Dissemination, EAGER, EAGER_MAX, EngineConfig, FULL_EVERY_MS, HELLO_TIMEOUT_MS, LINKS_MAX,

@@ -7,6 +7,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `ahead` | opening what comes while the vault is at what came before |
 //! | `mod` | commands, transactions, what a transaction's end or failure leads to |
 //! | `lasting` | which messages are damaged or wait for chunks, over restarts |
 //! | `messages` | messages in and out |
@@ -15,6 +16,7 @@
 //! | `trees` | what reconciliation asks of the store |
 //! | `upkeep` | pruning, gaps, damage, retries |
 
+mod ahead;
 mod lasting;
 mod messages;
 mod queries;
@@ -27,8 +29,7 @@ mod upkeep;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use rumormill_api::{Entry, ErrorKind, ExpiryHour, History, MsgId, Result as ApiResult, Retention, Shelf};
@@ -40,7 +41,8 @@ use super::ext::Draft;
 use super::presenter::{Shown, ToPresenter};
 use super::shared::Shared;
 use crate::proto::{Accepted, Finding, Look, Question, SessionId};
-use crate::room::{Identity, Keyring, Opened, Opening, Rank, RoomState, StorageKey};
+use crate::room::{Identity, Keyring, Opened, Rank, RoomState, StorageKey};
+use ahead::{Openings, Parts, open};
 pub(super) use lasting::{load_damaged, save_damaged};
 pub(super) use queries::{ephemeral, load_addresses, load_states, no_such_chat, seen, state_key};
 pub(super) use queue::ToVault;
@@ -48,10 +50,6 @@ pub(super) use trees::Trees;
 
 /// How many commands may wait for the vault.
 pub(super) const VAULT_QUEUE_MAX: usize = 8_192;
-
-/// How long the vault lets commands gather when there is no end of them, in milliseconds: a wake-up of its thread and a
-/// transaction each would cost more than what they are for. After a pause nothing waits.
-const GATHER_MS: u64 = 1;
 
 /// How many waiting commands one transaction takes in.
 const GROUP_COMMIT_MAX: usize = 1_024;
@@ -170,7 +168,7 @@ pub(super) struct Waiting {
 
 pub(super) struct Vault {
     pub(super) history: Box<dyn History>,
-    pub(super) keyring: Keyring,
+    pub(super) keyring: Arc<Keyring>,
     pub(super) names: Vec<Arc<str>>,
     pub(super) states: Vec<RoomState>,
     pub(super) identity: Identity,
@@ -185,6 +183,8 @@ pub(super) struct Vault {
     pub(super) progress: Progress,
     /// On how many threads messages are opened. One in virtual time.
     pub(super) opening_threads: NonZero<usize>,
+    /// How often keys were erased.
+    pub(super) erasures: Arc<AtomicU64>,
 }
 
 /// What a vault has yet to finish, and what it has counted.
@@ -209,7 +209,7 @@ pub(super) struct Progress {
     /// Whether the turn brings nothing that this node can read.
     only_relays: bool,
     /// What the turn's commands bring, opened.
-    opened: HashMap<MsgId, Opening>,
+    opened: Openings,
     /// Whether those and what they follow stand in an archive, as the store said at the turn's beginning. What isn't in it is
     /// to be asked; it is emptied when the store changes.
     archived: HashMap<MsgId, bool>,
@@ -222,19 +222,11 @@ impl Progress {
 }
 
 impl Vault {
-    /// Runs on its own thread until [`Command::Stop`], or until the node is gone.
-    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    /// Runs on its own thread until [`Command::Stop`], or until the node is gone; its [opener](Self::opener) runs on another.
+    pub(super) fn run(mut self, parts: &Parts) {
         self.resume();
-        let mut last = 0;
-        while let Some(first) = commands.blocking_recv() {
-            let mut now = self.clock.now().mono;
-            if now <= last + GATHER_MS {
-                gather();
-                now += GATHER_MS;
-            }
-            last = now;
-            let waiting = waiting(first, &mut commands, GROUP_COMMIT_MAX);
-            if !self.turn(waiting) {
+        while let Some((commands, opened)) = self.next_of(parts) {
+            if !self.turn_of(commands, opened) {
                 return;
             }
         }
@@ -297,35 +289,37 @@ impl Vault {
             })
     }
 
-    /// One transaction of all these. `false` once stopped.
-    fn turn(&mut self, waiting: Vec<Command>) -> bool {
+    /// Opens what these bring, if it isn't known to be nothing, and carries them out. `false` once stopped.
+    fn turn(&mut self, commands: Vec<Command>) -> bool {
+        let opened = match self.progress.failing || self.progress.only_relays {
+            true => Openings::new(),
+            false => open(&self.keyring, &commands, self.clock.now().unix, self.opening_threads),
+        };
+        self.turn_of(commands, opened)
+    }
+
+    /// One transaction of all these, of which so much is opened. `false` once stopped.
+    fn turn_of(&mut self, commands: Vec<Command>, opened: Openings) -> bool {
         let mut batch = Batch::default();
         // While the store fails, what waits for it is tried when the driver says so, not with every command.
         if !self.progress.failing {
             self.take_up_retries(&mut batch);
         }
-        self.open_ahead(&waiting);
-        let running = waiting.into_iter().all(|command| self.command(&mut batch, command));
+        self.progress.opened = opened;
+        self.ask_ahead();
+        let running = commands.into_iter().all(|command| self.command(&mut batch, command));
         self.commit(&mut batch);
         self.progress.opened.clear();
         self.progress.archived.clear();
         running
     }
 
-    /// Opens all that the commands bring: of what a message costs the vault, most is the check of its signature, which needs
-    /// no turn.
-    fn open_ahead(&mut self, commands: &[Command]) {
-        if self.progress.failing || self.progress.only_relays {
+    /// Asks the store at once which of the messages that were opened, and of those that they follow, stand in an archive.
+    fn ask_ahead(&mut self) {
+        if self.progress.failing {
             return;
         }
-        let brought = commands.iter().filter_map(|command| match command {
-            Command::Accept(all, _) => Some(all),
-            _ => None,
-        });
-        let envelopes: Vec<_> = brought.flatten().map(|accepted| &accepted.envelope).collect();
-        let bytes: Vec<_> = envelopes.iter().map(|envelope| envelope.bytes()).collect();
-        let openings = self.keyring.open_all(&bytes, self.clock.now().unix, self.opening_threads);
-        let opened: HashMap<_, _> = envelopes.iter().map(|envelope| *envelope.id()).zip(openings).collect();
+        let opened = &self.progress.opened;
         let mut ids = Vec::new();
         for (_, message) in opened.values().flatten().flatten() {
             ids.push(message.id);
@@ -337,7 +331,6 @@ impl Vault {
         {
             self.progress.archived.extend(ids.into_iter().zip(holdings.iter().map(|holding| holding.archive)));
         }
-        self.progress.opened = opened;
     }
 
     fn command(&mut self, batch: &mut Batch, command: Command) -> bool {
@@ -546,14 +539,6 @@ pub(super) fn opening_threads() -> NonZero<usize> {
     const MOST: NonZero<usize> = NonZero::new(OPENING_THREADS_MAX).expect("it isn't zero");
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     NonZero::new(processors - 1).unwrap_or(NonZero::<usize>::MIN).min(MOST)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the vault's own thread; there is no event to wait for: what comes is gathered"
-)]
-fn gather() {
-    std::thread::sleep(Duration::from_millis(GATHER_MS));
 }
 
 /// What an entry adds to the window at most, in bytes.

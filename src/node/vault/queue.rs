@@ -15,6 +15,14 @@ impl Command {
     pub(in crate::node) const fn accept(all: Vec<Accepted>) -> Self {
         Self::Accept(all, None)
     }
+
+    /// How many it brings.
+    pub(super) const fn envelopes(&self) -> usize {
+        match self {
+            Self::Accept(all, _) => all.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// The driver's end of the vault's queue: bounded in commands and in bytes.

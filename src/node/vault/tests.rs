@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rumormill_api::{Appended, ArchiveRecord, Cursor, ExpiryRange, Hashed, Holding, Pruned, RoomTag, Stats};
 use tokio::sync::broadcast;
 
+use super::ahead::{Part, TURN_ENVELOPES};
 use super::*;
 use crate::node::api::Me;
 use crate::proto::Now;
@@ -105,7 +106,7 @@ impl Bench {
             history,
             names: rooms.iter().map(|room| Arc::clone(room.name())).collect(),
             states: vec![RoomState::default(); rooms.len()],
-            keyring: Keyring::new(rooms),
+            keyring: Arc::new(Keyring::new(rooms)),
             identity: bob(),
             storage: storage(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -116,6 +117,7 @@ impl Bench {
             retention: Retention { window_quota_bytes: 1 << 30, ephemeral },
             progress: Progress::default(),
             opening_threads: NonZero::<usize>::MIN,
+            erasures: Arc::default(),
         };
         Self { vault, clock, shown, replies }
     }
@@ -164,6 +166,64 @@ fn what_is_erased_in_a_turn_does_not_come_back_in_it() {
         assert_eq!(bench.turn(commands), usize::from(comes_back), "pruned: {prunes}");
         assert_eq!(bench.vault.history.holds(&sealed.id).unwrap().archive, comes_back);
     }
+}
+
+#[test]
+fn what_was_opened_before_its_key_was_erased_does_not_come_back() {
+    let ephemeral = || room_of(RoomSpec { kind: RoomKind::Ephemeral, ..spec(1) });
+    for prunes in [false, true] {
+        let mut bench = Bench::new(vec![ephemeral()]);
+        let (commands, queue) = mpsc::channel(2);
+        let (opener, parts) = bench.vault.opener(queue);
+        commands.try_send(accept(&said(&ephemeral()), false)).unwrap();
+        commands.try_send(Command::Stop).unwrap();
+        let now = NOW_MS + 30 * DAY_MS;
+        bench.clock.0.store(now, Ordering::Relaxed);
+        opener.run();
+        if prunes {
+            bench.turn(vec![Command::Prune((now / HOUR_MS) as ExpiryHour)]);
+        }
+        let (commands, opened) = bench.vault.next_of(&parts).unwrap();
+        assert_eq!(opened.len(), usize::from(!prunes));
+        assert!(!bench.vault.turn_of(commands, opened), "told to stop");
+        assert_eq!(bench.shown.try_recv().is_ok(), !prunes);
+        assert!(bench.vault.next_of(&parts).is_none(), "nobody is before it any more");
+    }
+}
+
+#[test]
+fn a_turn_takes_in_two_pages_and_leaves_the_rest_to_the_next() {
+    let bench = Bench::new(Vec::new());
+    let (sender, receiver) = std::sync::mpsc::sync_channel(4);
+    let (parts, page) = (Parts(receiver), TURN_ENVELOPES / 2);
+    let envelope = said(&room(2));
+    for envelopes in [page, page - 1, 1, 1] {
+        let one = || match accept(&envelope, true) {
+            Command::Accept(all, _) => all,
+            _ => Vec::new(),
+        };
+        let all = std::iter::repeat_with(one).flatten().take(envelopes).collect();
+        sender.send(Part { commands: vec![Command::accept(all)], opened: Openings::new(), erasures: 0 }).unwrap();
+    }
+    drop(sender);
+    let turns = std::iter::from_fn(|| bench.vault.next_of(&parts)).map(|(commands, _)| commands.len());
+    assert_eq!(turns.collect::<Vec<_>>(), [3, 1]);
+}
+
+#[test]
+fn on_its_threads_it_shows_in_the_order_in_which_it_came_and_ends_when_told() {
+    let Bench { vault, mut shown, .. } = Bench::new(vec![room(1)]);
+    let mut state = RoomState::default();
+    let all: Vec<_> = (0..100).map(|n| seal_one(&room(1), &alice(), &mut state, &n.to_string())).collect();
+    let (commands, queue) = mpsc::channel(VAULT_QUEUE_MAX);
+    let (opener, parts) = vault.opener(queue);
+    let threads = [std::thread::spawn(|| opener.run()), std::thread::spawn(move || vault.run(&parts))];
+    all.iter().for_each(|sealed| commands.blocking_send(accept(sealed, true)).unwrap());
+    for sealed in &all {
+        assert!(matches!(shown.blocking_recv(), Some(Shown::Message(message)) if message.id == sealed.id));
+    }
+    commands.blocking_send(Command::Stop).unwrap();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 #[test]

@@ -33,6 +33,8 @@ impl Vault {
                 tracing::debug!(room = ?room.tag(), "erased old keys");
             }
         }
+        // After the last of them: what is opened from now on can't have been with one of these.
+        self.erasures.fetch_add(1, Ordering::Release);
         self.give_up_what_nothing_follows();
     }
 

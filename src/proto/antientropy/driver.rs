@@ -25,6 +25,9 @@ pub const CATCH_UP_EVERY_MS: Millis = 10_000;
 const CATCH_UP_AFTER_MS: Millis = 500;
 /// Silence of the other end after which a session has failed, in milliseconds.
 pub const SILENCE_MS: Millis = 20_000;
+/// Silence of the other end after which another peer is asked as well, in milliseconds: so that one question that was lost, or
+/// one slow peer, doesn't take up a round. An answer that comes later is taken all the same.
+pub const QUIET_MS: Millis = 5_000;
 /// The longest that a session may take, in milliseconds.
 pub const SESSION_MAX_MS: Millis = 1_800_000;
 /// Sessions of peers that this node takes part in at a time.
@@ -169,8 +172,26 @@ impl Recon {
         if !links.is_empty() {
             let link = links[core.below(links.len())];
             self.had_turn.insert(link);
+            // Everyone else was asked: what isn't answered is asked anew.
+            let quiet = self.opened_on(link).filter(|id| self.sessions.get(id).is_some_and(|open| open.quiet(now)));
+            if let Some(id) = quiet.filter(|_| self.unsure.contains(&link)) {
+                self.fail(core, id);
+            }
             self.enqueue_window(core, link, start);
         }
+    }
+
+    /// Comparing with a peer led to nothing: asks another one. If it is `unsure` whether the peer is to blame, it is asked again
+    /// after all others, once.
+    fn ask_another(&mut self, core: &mut Core, link: LinkId, unsure: bool) {
+        if self.vain >= IN_VAIN_MAX {
+            return;
+        }
+        self.vain += 1;
+        if !unsure || !self.unsure.insert(link) {
+            self.in_vain.insert(link);
+        }
+        self.with_anyone(core, Start::Full);
     }
 
     /// A link's live flood lost something on the way: repair it soon.
@@ -255,7 +276,7 @@ impl Recon {
         let mut at = 0;
         while let Some(job) = self.queue.get(at).copied() {
             let window = matches!(job.scope, Scope::Window(_));
-            if self.opened_on(job.link) || window && self.brings(core.now.mono, None) {
+            if self.opened_on(job.link).is_some() || window && self.brings(core.now.mono, None) {
                 at += 1;
                 continue;
             }
@@ -267,8 +288,8 @@ impl Recon {
         }
     }
 
-    fn opened_on(&self, link: LinkId) -> bool {
-        self.by_wire.range((link, Role::Initiator, 0)..=(link, Role::Initiator, u32::MAX)).next().is_some()
+    fn opened_on(&self, link: LinkId) -> Option<SessionId> {
+        self.by_wire.range((link, Role::Initiator, 0)..=(link, Role::Initiator, u32::MAX)).next().map(|(_, id)| *id)
     }
 
     /// Whether another session than `but` is about to bring, or brings, what the window lacks.
@@ -278,6 +299,7 @@ impl Recon {
             Some(*id) != but
                 && !session.is_archive()
                 && (session.role == Role::Initiator || session.takes())
+                && !session.quiet(now)
                 && (age < TURN_MS || session.received > age * TURN_ITEMS_PER_S / 1_000)
         })
     }
@@ -289,6 +311,7 @@ impl Recon {
             *id != but
                 && !session.is_archive()
                 && session.takes()
+                && !session.quiet(now)
                 && (age < TURN_MS || session.received > age * TURN_ITEMS_PER_S / 1_000)
         })
     }
@@ -353,7 +376,7 @@ impl Recon {
         let id = SessionId(self.next_session);
         self.next_session += 1;
         look(core, id, &session, Question::Root);
-        core.timers.set(Alarm::Session(id), core.now.mono + SILENCE_MS);
+        core.timers.set(Alarm::Session(id), core.now.mono + QUIET_MS);
         self.by_wire.insert((session.link, session.role, session.number), id);
         self.sessions.insert(id, session);
     }
@@ -434,12 +457,22 @@ impl Recon {
 
     /// Looks whether a session has fallen silent.
     pub(in super::super) fn silence(&mut self, core: &mut Core, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
         let now = core.now.mono;
         if session.heard_at + SILENCE_MS <= now || session.begun_at + SESSION_MAX_MS <= now {
-            self.fail(core, id);
-        } else {
-            core.timers.set(Alarm::Session(id), session.heard_at + SILENCE_MS);
+            return self.fail(core, id);
+        }
+        let silent = session.heard_at + SILENCE_MS;
+        let quiet = session.heard_at + QUIET_MS;
+        core.timers.set(Alarm::Session(id), if quiet > now { quiet } else { silent.min(now + QUIET_MS) });
+        if !session.quiet(now) || session.is_archive() || session.passed_over {
+            return;
+        }
+        session.passed_over = true;
+        let (link, own) = (session.link, session.role == Role::Initiator && session.sync.is_none());
+        self.take_turns(core);
+        if own {
+            self.ask_another(core, link, true);
         }
     }
 
@@ -475,28 +508,26 @@ impl Recon {
     fn learn_from(&mut self, core: &mut Core, session: &Session, ended: Ended) {
         if session.received > 0 || session.waiting > 0 {
             // What comes by repair isn't flooded, so the other links may lack it. Without this each hop would wait for its
-            // minute; where nothing is lacking it costs a few dozen bytes a link, and at most once in CATCH_UP_EVERY_MS.
-            let others: Vec<_> = core.ready_links().map(|(id, _)| id).filter(|id| *id != session.link).collect();
-            for link in others {
+            // minute; where nothing is lacking it costs a few dozen bytes a link, and at most once in CATCH_UP_EVERY_MS. Who
+            // brought it may have more: of what it sent something may have been lost.
+            let links: Vec<_> = core.ready_links().map(|(id, _)| id).collect();
+            for link in links {
                 self.catch_up(core, link);
             }
         }
-        let failed = !ended.answered() && session.received + session.given == 0;
-        if session.role == Role::Responder || ended == Ended::PutOff || !failed && !session.withheld() {
+        // Who failed and was passed over has been counted already.
+        let in_vain = if ended.answered() { session.withheld() } else { !session.passed_over };
+        if session.role == Role::Responder || ended == Ended::PutOff || !in_vain {
             return;
         }
         core.counters.recon_fruitless += u64::from(ended.answered());
         if session.fruitless > 1 {
             self.fruitless_until.insert(session.link, core.now.mono + FRUITLESS_PAUSE_MS);
         }
-        if session.sync.is_none() && self.vain < IN_VAIN_MAX {
-            self.vain += 1;
+        if session.sync.is_none() {
             // A frame was lost, perhaps; or the two ends counted at different times.
             let unsure = ended == Ended::Failed || ended.answered() && session.given > 0;
-            if !unsure || !self.unsure.insert(session.link) {
-                self.in_vain.insert(session.link);
-            }
-            self.with_anyone(core, Start::Full);
+            self.ask_another(core, session.link, unsure);
         }
     }
 

@@ -99,6 +99,7 @@ impl Recon {
     /// The store has answered.
     pub(in super::super) fn finding(&mut self, core: &mut Core, id: SessionId, finding: Finding) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.heard_at = core.now.mono;
         let at = (session.role, session.stage);
         match (finding, at) {
             (Finding::Failed, _) => self.fail(core, id),

@@ -28,7 +28,7 @@
 //! ends, by whatever cause, the next one goes on: what came is there.
 //!
 //! Everything is paged, paced and bounded; one session a link and role, one at a time about the window, so that nothing comes
-//! twice. A page comes when the one before is durable. A peer that claims what it doesn't serve, serves what wasn't asked
+//! twice, but for one whose other end is quiet: another peer is asked meanwhile. A page comes when the one before is durable. A peer that claims what it doesn't serve, serves what wasn't asked
 //! for, or goes on without end costs at most the limits below. What comes this way is never relayed.
 
 mod driver;
@@ -40,7 +40,7 @@ mod tests;
 mod tree;
 
 pub use driver::{
-    CATCH_UP_EVERY_MS, FRUITLESS_PAUSE_MS, RECENT_HOURS, SESSION_MAX_MS, SESSIONS_SERVED_MAX, SILENCE_MS,
+    CATCH_UP_EVERY_MS, FRUITLESS_PAUSE_MS, QUIET_MS, RECENT_HOURS, SESSION_MAX_MS, SESSIONS_SERVED_MAX, SILENCE_MS,
     TREE_LINK_VERSION,
 };
 pub(super) use driver::{Recon, Start};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rumormill_api::{ExpiryRange, LinkId, Millis, MsgId, Shelf};
 
 use super::super::wire::{Role, Root, TREE_SALT_BYTES, TreeEntry, TreeKey, TreeNode};
+use super::driver::QUIET_MS;
 use super::tree::{Place, listed};
 
 /// Envelopes that one session may bring; the rest is left to the next.
@@ -92,7 +93,10 @@ pub(super) struct Session {
     pub(super) proven: bool,
     pub(super) rounds: u32,
     pub(super) begun_at: Millis,
+    /// When the peer, or this node's store, last took the session on.
     pub(super) heard_at: Millis,
+    /// The peer was quiet, and another one was asked as well.
+    pub(super) passed_over: bool,
     /// How many ids this node had at the beginning.
     pub(super) count: u64,
     /// How many the responder says that it has.
@@ -192,6 +196,7 @@ impl Session {
             rounds: 0,
             begun_at: now,
             heard_at: now,
+            passed_over: false,
             count: 0,
             told: 0,
             asked: Vec::new(),
@@ -232,6 +237,16 @@ impl Session {
     /// Whether this end serves envelopes now.
     pub(super) const fn serves(&self) -> bool {
         matches!((self.role, self.stage), (Role::Responder, Stage::Exchanging) | (Role::Initiator, Stage::Giving))
+    }
+
+    /// Whether the peer, and not this node's store, has been waited for for long.
+    pub(super) const fn quiet(&self, now: Millis) -> bool {
+        let waits = match self.stage {
+            Stage::Asking => true,
+            Stage::Exchanging | Stage::Giving => self.exchange.pages == 0,
+            Stage::Rooting | Stage::Looking | Stage::Ready => false,
+        };
+        waits && now.saturating_sub(self.heard_at) >= QUIET_MS
     }
 
     /// Whether the envelope of this key is one that this end asked for and hasn't got: keys come in their order, so that

@@ -475,6 +475,11 @@ fn answered(asker: &mut Party, link: LinkId, number: u32, body: ReconBody) -> Ve
     .collect()
 }
 
+/// On which link a session is opened.
+fn begun(said: &[(LinkId, Message)]) -> Option<LinkId> {
+    said.iter().find_map(|(on, message)| matches!(message, Message::Recon(_, ReconBody::Begin { .. })).then_some(*on))
+}
+
 #[test]
 fn who_fell_silent_is_asked_once_more_after_all_others() {
     let (mut asker, first) = due();
@@ -482,6 +487,48 @@ fn who_fell_silent_is_asked_once_more_after_all_others() {
         std::iter::successors(Some(first), |_| begun_within(&mut asker, SILENCE_MS + 1_000)).take(10).collect();
     assert_eq!(asked.len(), 4, "{asked:?}");
     assert!(asked[0] != asked[1] && asked[2] != asked[3], "{asked:?}");
+}
+
+#[test]
+fn while_one_peer_is_quiet_another_is_asked_and_a_late_answer_is_taken_all_the_same() {
+    let (mut asker, first) = due();
+    let begun = asker.hand.now.mono;
+    let second = begun_within(&mut asker, QUIET_MS + 500).expect("another is asked");
+    assert_ne!(first, second);
+    assert!((QUIET_MS..=QUIET_MS + 500).contains(&(asker.hand.now.mono - begun)), "not before");
+    answered(&mut asker, first, 0, ReconBody::Same(None));
+    answered(&mut asker, second, 1, ReconBody::Same(None));
+    assert_eq!(["recon_failed", "recon_stray", "recon_fault"].map(|name| asker.hand.count(name)), [0; 3]);
+    assert_eq!(begun_within(&mut asker, 2 * SILENCE_MS), None, "both hold the same");
+}
+
+#[test]
+fn what_a_slow_store_keeps_waiting_is_no_peers_fault() {
+    let (mut asker, link) = due();
+    let children = wire::Children::Hours(vec![(hour() + wire::ENVELOPE_LIFE_HOURS, [9; 5])]);
+    let children = ReconBody::Children { proof: [0; 32], count: 2, children: vec![children] };
+    // The store is asked to compare, and isn't heard of for a while.
+    asker.hand.input(Input::Batch(link, Message::Recon(responder(0), children).encode()));
+    assert_eq!(begun_within(&mut asker, SILENCE_MS - 500), None);
+}
+
+#[test]
+fn who_brought_something_is_compared_with_again_as_is_everyone_else() {
+    let theirs = live(2);
+    let (mut asker, link) = due();
+    let hours = wire::Children::Hours(vec![(hour() + wire::ENVELOPE_LIFE_HOURS, [9; 5])]);
+    answered(&mut asker, link, 0, ReconBody::Children { proof: [0; 32], count: 2, children: vec![hours] });
+    asker.hand.input(Input::Batch(link, Message::Item(responder(0), theirs).encode()));
+    answered(&mut asker, link, 0, ReconBody::Found(Vec::new()));
+    let mut again = Vec::new();
+    let mut next = begun_within(&mut asker, 1_000);
+    while let Some(link) = next {
+        again.push(link);
+        let said = answered(&mut asker, link, again.len() as u32, ReconBody::Same(None));
+        next = begun(&said).or_else(|| begun_within(&mut asker, 2 * CATCH_UP_EVERY_MS));
+    }
+    again.sort_unstable();
+    assert_eq!(again, [LinkId(LINK), LinkId(LINK + 1)], "once each: nothing came");
 }
 
 #[test]
@@ -511,11 +558,7 @@ fn who_takes_and_keeps_its_own_to_itself_is_not_the_last_that_is_asked() {
         assert!(matches!(said[..], [(_, Message::Recon(_, ReconBody::Exchange(_)))]), "{said:?}");
         let said = answered(&mut asker, link, 0, ReconBody::Found(vec![0]));
         assert!(said.iter().any(|(_, message)| matches!(message, Message::Item(..))), "{said:?}");
-        let begun = said.iter().find_map(|(on, message)| match message {
-            Message::Recon(_, ReconBody::Begin { .. }) => Some(*on),
-            _ => None,
-        });
-        assert_eq!(begun.is_some_and(|on| on != link), another, "{count}: {said:?}");
+        assert_eq!(begun(&said).is_some_and(|on| on != link), another, "{count}: {said:?}");
     }
 }
 
