@@ -325,7 +325,9 @@ impl Worker {
                     api::member_table(lua, member)?.into_lua_multi(lua)
                 }
                 EventData::Message(message) => api::message_table(lua, api, message)?.into_lua_multi(lua),
-                EventData::PeerUp(peer) | EventData::PeerDown(peer) => api::peer_table(lua, peer)?.into_lua_multi(lua),
+                EventData::PeerUp(peer) | EventData::PeerDown(peer) => {
+                    api::peer_table(lua, api, peer)?.into_lua_multi(lua)
+                }
                 EventData::Gap { chat, missing } => api::gap_args(lua, chat, *missing)?.into_lua_multi(lua),
             });
             if !self.shared.is_running() {
@@ -496,7 +498,7 @@ impl Worker {
         let budget = self.handler_budget().saturating_sub(task.spent);
         self.api.by_bot.set(task.by_bot);
         let spawned_before = self.api.spawned.borrow().len();
-        let thread = task.thread.clone();
+        let thread = &task.thread;
         let (result, spent) = self.timed(Mode::Task, budget, |lua, api| {
             let args = args(lua, api)?;
             let values: MultiValue = thread.resume(args)?;
