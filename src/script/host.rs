@@ -17,13 +17,13 @@ use super::line::{self, Found};
 use super::meter::{WALL_GRACE_MS, lock};
 use super::people::{LEAVE_LOOK_MS, People};
 use super::reload::Entry;
+use super::share::Share;
 use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
 use super::time::Alarm;
 use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
 use crate::node::{
-    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Passing,
-    Verdict,
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, Passing, Verdict,
 };
 
 /// How long the terminal waits for a completion function, in milliseconds.
@@ -98,6 +98,8 @@ pub(super) struct Core {
     pub(super) exchange: Mutex<()>,
     /// What scripts may still reload, by their labels: a generation's own count would end with each reload.
     reloads: Mutex<BTreeMap<Arc<str>, Bucket>>,
+    /// What their calls may still use, likewise.
+    shares: Mutex<BTreeMap<String, Arc<Mutex<Share>>>>,
     people: Mutex<People>,
     leaving: Mutex<Option<Alarm>>,
 }
@@ -143,6 +145,7 @@ impl Host {
             generation: AtomicU64::new(0),
             exchange: Mutex::default(),
             reloads: Mutex::default(),
+            shares: Mutex::default(),
             people: Mutex::default(),
             leaving: Mutex::default(),
             config,
@@ -246,6 +249,13 @@ impl Core {
     pub(super) fn budgets(&self, name: &str) -> Budgets {
         let own = self.config.scripts.get(name).and_then(|config| config.limits.as_ref());
         own.map_or_else(|| self.config.budgets.clone(), Budgets::of)
+    }
+
+    /// What the calls of the script in that file may still use, in all of its generations.
+    pub(super) fn share(&self, label: &str, budgets: &Budgets) -> Arc<Mutex<Share>> {
+        let mut shares = lock(&self.shares);
+        let new = || Arc::new(Mutex::new(Share::new(budgets.cpu_percent, budgets.cpu_burst_ms, Instant::now())));
+        Arc::clone(shares.entry(label.to_owned()).or_insert_with(new))
     }
 
     /// How every script fares, by file.
@@ -379,8 +389,12 @@ impl Core {
             Subject::Send(_) | Subject::Receive(_) => budgets.filter_ms + budgets.handler_ms + WALL_GRACE_MS,
         };
         let patience = Duration::from_millis(patience);
-        script.expect(&slot, Some(Instant::now() + patience));
-        if !script.inbox.push_filter(Job::Filter { id: spec.id, subject, slot: slot.clone() }) {
+        // Who waits for its share of the processor is late whatever it would say.
+        let waits = script.waits.load(Ordering::Relaxed);
+        if !waits {
+            script.expect(&slot, Some(Instant::now() + patience));
+        }
+        if waits || !script.inbox.push_filter(Job::Filter { id: spec.id, subject, slot: slot.clone() }) {
             slot.answer(Answer::Late);
         }
         drop(slot);
@@ -450,15 +464,6 @@ impl Core {
             Words::Scripts => self.status().into_iter().map(|status| status.name).collect(),
             Words::Fixed(words) => words.clone(),
         }
-    }
-
-    /// Tells the user of something about a script.
-    pub(super) fn say(&self, level: NoticeLevel, name: &str, text: &str) {
-        match level {
-            NoticeLevel::Info => tracing::info!(target: super::LOG_TARGET, script = name, "{text}"),
-            _ => tracing::warn!(target: super::LOG_TARGET, script = name, "{text}"),
-        }
-        self.link.notify(level, name, text);
     }
 }
 
