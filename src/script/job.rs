@@ -42,7 +42,8 @@ pub enum Evaluated {
 /// What a script's thread answers.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Filter(FilterAnswer),
+    /// On each subject, in order; what is missing at the end comes too late.
+    Filter(Vec<FilterAnswer>),
     Command(CommandResult),
     Words(Vec<String>),
     Loaded(Result<(), ScriptError>),
@@ -103,6 +104,17 @@ pub(super) enum Subject {
     Relay(Passing),
 }
 
+impl Subject {
+    /// Another text in its place; what is sealed has none.
+    pub(super) fn set_text(&mut self, text: &str) {
+        match self {
+            Self::Send(draft) => text.clone_into(&mut draft.text),
+            Self::Receive(message) => text.clone_into(&mut message.text),
+            Self::Relay(_) => {}
+        }
+    }
+}
+
 /// What observers hear.
 #[derive(Clone, Debug)]
 pub(super) enum EventData {
@@ -157,9 +169,10 @@ impl MemberInfo {
 
 /// One thing to do.
 pub(super) enum Job {
+    /// Asks filters, one after the other, about each of these.
     Filter {
-        id: u32,
-        subject: Subject,
+        ids: Vec<u32>,
+        subjects: Vec<Subject>,
         slot: Slot,
     },
     Event(EventData),

@@ -13,7 +13,7 @@
 //! | `op`, `people` | what handlers wait for; who speaks in which chat |
 //! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
 //! | `share` | what the calls of a script may use together |
-//! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
+//! | `host`, `filters`, `line` | the node's way to the scripts: hooks, events, command lines |
 //! | `time` | the clock that scripts see; virtual time waits for their threads |
 //! | `outside`, `store`, `web` | what a host takes from outside beside the time: the web, where scripts keep values |
 //! | `source`, `require` | where scripts and their modules come from |
@@ -28,6 +28,7 @@ mod bucket;
 mod config;
 mod convert;
 mod error;
+mod filters;
 mod host;
 mod job;
 mod line;

@@ -488,7 +488,8 @@ mod tests {
         }
         assert!(!shared.inbox.push(event()));
         let draft = crate::node::Draft { chat: "study".into(), text: String::new(), options: Default::default() };
-        let filter = || Job::Filter { id: 1, subject: Subject::Send(draft.clone()), slot: Slot::blocking().0 };
+        let filter =
+            || Job::Filter { ids: vec![1], subjects: vec![Subject::Send(draft.clone())], slot: Slot::blocking().0 };
         for _ in 0..FILTERS_MAX {
             assert!(shared.inbox.push_filter(filter()));
         }

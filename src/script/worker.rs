@@ -13,8 +13,9 @@ use mlua::{IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use serde_json::Value as Json;
 
 use super::api::{self, Actions, Api, Mode};
-use super::convert::{filter_answer, is_memory_error, refused, wants};
+use super::convert::{clean_text, filter_answer, is_memory_error, refused, wants};
 use super::error::ScriptError;
+use super::host::FILTERED_TEXT_MAX_BYTES;
 use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, Next, Slot, Subject};
 use super::meter::lock;
 use super::require::require_function;
@@ -193,13 +194,16 @@ impl Worker {
 
     fn handle(&mut self, job: Job) {
         match job {
-            // Who waits for its share of the processor is late whatever it would say.
-            Job::Filter { slot, .. } if self.account.is_beyond() => slot.answer(Answer::Late),
-            Job::Filter { id, subject, slot } => {
-                if slot.is_open() {
-                    let answer = self.filter(id, &subject);
-                    slot.answer(Answer::Filter(answer));
+            Job::Filter { ids, subjects, slot } => {
+                let mut answers = Vec::with_capacity(subjects.len());
+                for subject in subjects {
+                    // Who waits for its share of the processor is late whatever it would say.
+                    if self.account.is_beyond() || !slot.is_open() {
+                        break;
+                    }
+                    answers.push(self.filters(&ids, subject));
                 }
+                slot.answer(Answer::Filter(answers));
             }
             Job::Event(event) => self.event(&event, None),
             Job::Observers { event, left } => self.event(&event, Some(&left)),
@@ -288,6 +292,23 @@ impl Worker {
             }
             self.start_after(spent, &function, Purpose::Spawned, by_bot, |_, _| Ok(args));
         }
+    }
+
+    /// The word of several filters on a message, each of which gets what the one before made of it.
+    fn filters(&mut self, ids: &[u32], mut subject: Subject) -> FilterAnswer {
+        let mut answer = FilterAnswer::Pass;
+        for id in ids {
+            match self.filter(*id, &subject) {
+                FilterAnswer::Pass => {}
+                FilterAnswer::Replace(text) => {
+                    let text = clean_text(&text, FILTERED_TEXT_MAX_BYTES);
+                    subject.set_text(&text);
+                    answer = FilterAnswer::Replace(text);
+                }
+                drop => return drop,
+            }
+        }
+        answer
     }
 
     /// A filter's word on a message.
