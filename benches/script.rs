@@ -175,18 +175,21 @@ fn in_calls(bench: &Bench, name: &str) -> Duration {
     bench.host.status().into_iter().find(|script| script.name == name).unwrap().in_calls
 }
 
-/// One message after the other, as a node presents them: the script's thread sleeps and is woken for each. The time inside
-/// the calls is from a message's table being made to the answer, by the wall clock; the thread's processor time is that,
-/// the queue, the answer's way and the wake-ups.
-async fn both() {
-    const MESSAGES: u64 = 50_000;
+/// So many messages at once, as a node presents them: one after the other, when the script's thread sleeps and is woken for
+/// each, or those that wait together. The time inside the calls is from a message's table being made to the answer, by the
+/// wall clock; the thread's processor time is that, the queue, the answer's way and the wake-ups.
+async fn both(at_once: u64) {
+    const MESSAGES: u64 = 48_000;
     let dir = folder(&[("both.lua", BOTH)]);
     let bench = start(dir.path(), false);
     let (cpu_before, in_calls_before, calls_before) =
         (cpu(&bench, "both"), in_calls(&bench, "both"), calls(&bench, "both"));
-    for n in 0..MESSAGES {
-        let Verdict::Pass(passed) = bench.host.on_receive(message(&format!("text {n}"))).await else { panic!() };
-        bench.node.events.send(Event::Message(passed)).unwrap();
+    for n in (0..MESSAGES).step_by(usize::try_from(at_once).unwrap()) {
+        let waiting = (n..n + at_once).map(|n| message(&format!("text {n}"))).collect();
+        for verdict in bench.host.on_receive_all(waiting).await {
+            let Verdict::Pass(passed) = verdict else { panic!() };
+            bench.node.events.send(Event::Message(passed)).unwrap();
+        }
     }
     // What the observer was too slow to get counts as handled, and not as a call.
     let handled = || calls(&bench, "both") - calls_before + missed(&bench, "both");
@@ -196,8 +199,16 @@ async fn both() {
     let messages = (calls(&bench, "both") - calls_before) as f64 / 2.0;
     let each = |spent: Duration| spent.as_secs_f64() * 1e6 / messages;
     let (inside, whole) = (in_calls(&bench, "both") - in_calls_before, cpu(&bench, "both") - cpu_before);
-    row("filter and observer, inside the calls", each(inside), "µs a message", Target::Shown("at most 3 µs"));
-    row("filter and observer, of the script's thread", each(whole), "µs a message", Target::Shown("none"));
+    let row_of = |what: &str, spent, target| {
+        row(
+            &format!("filter and observer, {at_once} at once, {what}"),
+            each(spent),
+            "µs a message",
+            Target::Shown(target),
+        );
+    };
+    row_of("inside the calls", inside, "at most 3 µs");
+    row_of("of the script's thread", whole, "none");
     bench.host.stop();
 }
 
@@ -443,7 +454,8 @@ fn main() {
             idle().await;
         }
         if wanted("both") {
-            both().await;
+            both(1).await;
+            both(16).await;
         }
         if wanted("through") {
             through_one().await;

@@ -124,7 +124,7 @@ fn defaults_are_filled_in() {
     assert!(config.archive.serve);
     assert_eq!((config.lua.limits.source_kib, config.lua.limits.memory_mib), (256, 16));
     let limits = config.lua.limits;
-    assert_eq!((limits.filter_ms, limits.handler_ms, limits.load_ms), (20, 250, 1_000));
+    assert_eq!((limits.filter_ms, limits.handler_ms, limits.load_ms, limits.cpu_percent), (20, 250, 1_000, 25));
     assert_eq!(config.state.file_name().unwrap(), "test");
 }
 
@@ -412,6 +412,22 @@ fn the_schema_knows_every_field_and_refuses_others() {
         assert!(schema["properties"][field].is_object(), "{field}");
     }
     assert_eq!(schema["required"], serde_json::json!(["name"]));
+}
+
+#[test]
+fn a_script_s_share_of_the_processor_is_a_percentage() {
+    let with =
+        |place: &str, percent: i64| toml(&format!("name = \"a\"\nport = 1\n[{place}]\ncpu_percent = {percent}\n"));
+    let own = "scripts.karma.limits";
+    for percent in [1, 100] {
+        assert_eq!(i64::from(with("lua", percent).unwrap().lua.limits.cpu_percent), percent);
+        let limits = with(own, percent).unwrap().scripts["karma"].limits.unwrap();
+        assert_eq!(i64::from(limits.cpu_percent), percent);
+    }
+    for (place, percent) in [("lua", 0), ("lua", 101), (own, 0), (own, 101)] {
+        let text = with(place, percent).unwrap_err().to_string();
+        assert!(text.contains(&format!(":4:1: {place}.cpu_percent: is {percent}; write 1 to 100")), "{text}");
+    }
 }
 
 #[test]

@@ -307,3 +307,32 @@ async fn what_a_handler_does_to_its_message_or_its_coroutine_the_next_one_does_n
     assert_eq!(bench.run("keep").await, done("kept"));
     assert_eq!(bench.run("look").await, done("dead false"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_wait_are_filtered_together_and_no_filter_sees_the_difference() {
+    // It remembers what it saw, in one state for both of its filters.
+    let two = r#"
+        local seen = ""
+        rumor.on("receive", function(msg)
+            seen ..= "a" .. msg.text
+            if msg.text == "3" then return false, "three" end
+            msg.text = seen
+            return msg
+        end, { priority = 1 })
+        rumor.on("receive", function(msg) seen ..= "b" end, { chat = "study", priority = PRIORITY })
+    "#;
+    let frame = r#"rumor.on("receive", function(msg) msg.text = "<" .. msg.text .. ">" return msg end)"#;
+    // The second filter runs right behind the first; then behind the other script's.
+    for priority in ["1", "-1"] {
+        let two = two.replace("PRIORITY", priority);
+        let bench = Bench::new(&[("hooks/two.lua", &two), ("hooks/frame.lua", frame)]);
+        let messages = [("study", "1"), ("study", "2"), ("friends", "3"), ("friends", "4"), ("study", "5")];
+        let messages = messages.map(|(chat, text)| message(chat, text));
+        let text = |verdict: Verdict<Message>| match verdict {
+            Verdict::Pass(Message { text, .. }) => text,
+            Verdict::Drop(reason) => reason,
+        };
+        let verdicts: Vec<_> = bench.host.on_receive_all(messages.into()).await.into_iter().map(text).collect();
+        assert_eq!(verdicts, ["<a1>", "<a1ba2>", "three", "<a1ba2ba3a4>", "<a1ba2ba3a4a5>"], "{priority}");
+    }
+}

@@ -346,6 +346,27 @@ async fn a_hostile_filter_delays_within_bounds_and_is_disabled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn messages_that_a_script_keeps_count_as_its_memory() {
+    const MEMORY_MAX_BYTES: usize = 4 << 20;
+    // The list has its room from the beginning: only what the host makes still grows.
+    let text = r#"
+        local kept, n = table.create(1000, false), 0
+        rumor.on("receive", function(msg) n += 1 kept[n] = msg end)
+    "#;
+    let budgets = Budgets { memory_max_bytes: MEMORY_MAX_BYTES, ..Budgets::default() };
+    let scripts = [("bad".to_owned(), all())].into();
+    let bench = Bench::with(&[("bots/bad.lua", text)], HostConfig { budgets, scripts, ..HostConfig::default() });
+    let long = "x".repeat(16 << 10);
+    for n in 0..2 * MEMORY_MAX_BYTES / long.len() {
+        let verdict = bench.host.on_receive(message("study", &format!("{n} {long}"))).await;
+        assert!(matches!(verdict, Verdict::Pass(_)));
+    }
+    let status = bench.status("bad");
+    assert!(matches!(&status.state, ScriptState::Disabled(_)), "{status:?}");
+    assert!((MEMORY_MAX_BYTES / 2..=MEMORY_MAX_BYTES).contains(&status.memory), "{status:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_completion_keeps_neither_the_terminal_nor_others_waiting() {
     let text = r#"rumor.command("bad", {
         complete = function() while true do pcall(function() while true do end end) end end,

@@ -41,7 +41,7 @@ impl Scripts {
     fn in_virtual_time(files: &[(&str, &str)], scripts: &[(&str, ScriptConfig)]) -> Self {
         let scripts = scripts.iter().map(|(name, config)| ((*name).to_owned(), config.clone())).collect();
         // Budgets are in real time: on a busy machine, too, only what hangs is late.
-        let budgets = Budgets { filter_ms: 1_000, ..Budgets::default() };
+        let budgets = Budgets { filter_ms: 1_000, cpu_percent: 100, ..Budgets::default() };
         Self::new(files, HostConfig { clock: Some(paused_clock()), scripts, budgets, ..HostConfig::default() })
     }
 
@@ -180,7 +180,44 @@ async fn while_a_hostile_script_runs_into_its_budget_other_scripts_and_the_flood
         done = meanwhile => done.unwrap(),
     }
     assert!(failure(bad.await).contains("ran longer than its budget"));
-    assert_eq!(scripts.state("bad"), ScriptState::Running);
+    // It wasn't disabled; it may have used more than its share.
+    assert!(matches!(scripts.state("bad"), ScriptState::Running | ScriptState::Waiting));
+}
+
+/// A script that uses nearly all of each budget, and is never killed.
+const GREEDY: &str = r#"
+    local function burn(seconds)
+        local ends = os.clock() + seconds
+        while os.clock() < ends do end
+    end
+    rumor.on("receive", function() burn(0.018) end)
+    rumor.on("message", function() burn(0.24) end)
+    rumor.every(0.25, function() burn(0.24) end)
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_uses_all_of_its_budget_all_of_the_time_waits_while_others_and_messages_are_served() {
+    const MESSAGES: usize = 100;
+    let counting = r#"rumor.on("receive", function(msg) msg.text = msg.text .. "!" return msg end)"#;
+    let files = [("bots/greedy.lua", GREEDY), ("bots/counting.lua", counting)];
+    let budgets = Budgets { cpu_percent: 1, cpu_burst_ms: 100, ..Budgets::default() };
+    let scripts = Scripts::new(&files, HostConfig { budgets, ..HostConfig::default() });
+    let world = World::new();
+    let mut alice = scripts.node(world.node("alice").chat("study", 1).extra(CLOSED)).await;
+    let mut bob = world.node("bob").peers(&["alice"]).chat("study", 1).extra(CLOSED).start().await;
+    bob.expect_peers(1).await;
+    let waits = |event: &Event| matches!(event, Event::Notice { text, .. } if text.contains("more than its share"));
+    alice.expect("the greedy script to wait", waits).await;
+    for n in 0..MESSAGES {
+        bob.say("study", &format!("text {n}")).await;
+    }
+    for n in 0..MESSAGES {
+        alice.expect_text("study", &format!("text {n}!")).await;
+    }
+    // What it would have used for each message, it used for a few.
+    let greedy = scripts.host.status().into_iter().find(|script| script.name == "greedy").unwrap();
+    assert!(greedy.calls < MESSAGES as u64 / 2, "{greedy:?}");
+    assert_eq!(greedy.kills, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -193,7 +193,7 @@ function Ui:history(chat, messages) end
 ---@field name string its name in the config
 ---@field file string its file below the script folder
 ---@field embedded boolean whether it is the one that ships
----@field state "running"|"failed"|"disabled"|"stopped" whether it runs
+---@field state "running"|"waiting"|"failed"|"disabled"|"stopped" whether it runs; it waits when its calls have used more than their share of the processor
 ---@field reason? string why it was disabled
 ---@field cpu number seconds that its calls have run
 ---@field memory number bytes of its state after the last call

@@ -214,6 +214,8 @@ pub(super) struct Lua {
     pub(super) handler_ms: Option<u64>,
     /// Time to load, in milliseconds.
     pub(super) load_ms: Option<u64>,
+    /// Processor time of all calls in the long run, in percent of a processor.
+    pub(super) cpu_percent: Option<u64>,
 }
 
 /// What one script may use; what is left out is as `[lua]` says, or as it is by default.
@@ -230,6 +232,8 @@ pub(super) struct Limits {
     pub(super) handler_ms: Option<u64>,
     /// Time to load, in milliseconds.
     pub(super) load_ms: Option<u64>,
+    /// Processor time of all calls in the long run, in percent of a processor.
+    pub(super) cpu_percent: Option<u64>,
     /// What its store may hold, in MiB.
     pub(super) store_mib: Option<u64>,
     /// Messages to one chat at once.

@@ -187,6 +187,8 @@ pub struct ScriptLimits {
     pub handler_ms: u64,
     /// Time to load, in milliseconds.
     pub load_ms: u64,
+    /// Processor time of all its calls in the long run, in percent of a processor.
+    pub cpu_percent: u32,
     /// What its store may hold, in MiB.
     pub store_mib: u64,
     /// Messages to one chat at once.
@@ -203,6 +205,7 @@ impl Default for ScriptLimits {
             filter_ms: 20,
             handler_ms: 250,
             load_ms: 1_000,
+            cpu_percent: 25,
             store_mib: 16,
             send_burst: 10,
             send_per_minute: 60,

@@ -421,6 +421,7 @@ impl Resolver<'_> {
             filter_ms: raw.filter_ms,
             handler_ms: raw.handler_ms,
             load_ms: raw.load_ms,
+            cpu_percent: raw.cpu_percent,
             ..file::Limits::default()
         };
         LuaConfig { folder, limits: self.limits("lua", &limits, ScriptLimits::default()) }
@@ -442,6 +443,7 @@ impl Resolver<'_> {
             filter_ms: limit("filter_ms", raw.filter_ms, default.filter_ms, 10_000),
             handler_ms: limit("handler_ms", raw.handler_ms, default.handler_ms, 60_000),
             load_ms: limit("load_ms", raw.load_ms, default.load_ms, 60_000),
+            cpu_percent: small(limit("cpu_percent", raw.cpu_percent, default.cpu_percent.into(), 100)),
             store_mib: limit("store_mib", raw.store_mib, default.store_mib, 1 << 10),
             send_burst: small(limit("send_burst", raw.send_burst, default.send_burst.into(), 1_000)),
             send_per_minute: small(limit(

@@ -47,6 +47,18 @@ pub trait Hooks: Send + Sync {
     /// After a message was opened, verified and made durable, before it is shown. Messages of one chat come in order.
     fn on_receive<'a>(&'a self, message: Message) -> BoxFuture<'a, Verdict<Message>>;
 
+    /// The same for a few messages that wait one behind the other, of one chat or of several: as many verdicts, in their
+    /// order. For who pays for each asking, and not only for what is asked.
+    fn on_receive_all<'a>(&'a self, messages: Vec<Message>) -> BoxFuture<'a, Vec<Verdict<Message>>> {
+        Box::pin(async move {
+            let mut verdicts = Vec::with_capacity(messages.len());
+            for message in messages {
+                verdicts.push(self.on_receive(message).await);
+            }
+            verdicts
+        })
+    }
+
     /// Whether [`on_relay`](Self::on_relay) wants to be asked now. The driver looks every turn: it must not block.
     fn filters_relays(&self) -> bool {
         false

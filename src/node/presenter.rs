@@ -17,6 +17,9 @@ pub(super) const PRESENTER_QUEUE_MAX: usize = 65_536;
 /// How many of its places are kept for what isn't a message of others'.
 const PRESENTER_RESERVE: usize = 4_096;
 
+/// How many messages that wait are filtered together. The first of them is shown after the last was looked at.
+const FILTERED_AT_ONCE_MAX: usize = 16;
+
 /// How long messages are still filtered and shown once the node has stopped, in milliseconds. Past it they are in the
 /// history, but not shown live.
 const PRESENT_AFTER_STOP_MS: u64 = 2_000;
@@ -40,12 +43,21 @@ struct Gap {
 }
 
 pub(super) struct Presenter {
-    pub(super) shared: Arc<Shared>,
-    pub(super) hooks: Arc<dyn Hooks>,
-    pub(super) queue: mpsc::Receiver<Shown>,
+    shared: Arc<Shared>,
+    hooks: Arc<dyn Hooks>,
+    queue: mpsc::Receiver<Shown>,
+    /// How many messages the filters are asked about now.
+    asked: usize,
+    /// What was taken from the queue behind these.
+    behind: Option<Shown>,
 }
 
 impl Presenter {
+    /// Shows what comes out of the queue.
+    pub(super) fn new(shared: Arc<Shared>, hooks: Arc<dyn Hooks>, queue: mpsc::Receiver<Shown>) -> Self {
+        Self { shared, hooks, queue, asked: 0, behind: None }
+    }
+
     /// Runs until the vault is gone and everything it handed over is shown, or until `vault_gone` and a while more: a
     /// filter that takes its time can't keep a node from stopping.
     pub(super) async fn run(mut self, vault_gone: oneshot::Receiver<()>) {
@@ -61,7 +73,10 @@ impl Presenter {
         if in_time {
             return;
         }
-        while let Ok(shown) = self.queue.try_recv() {
+        for _ in 0..self.asked {
+            shared.count("not_shown_live");
+        }
+        while let Some(shown) = self.behind.take().or_else(|| self.queue.try_recv().ok()) {
             match shown {
                 Shown::Sent(event) => shared.emit(event),
                 Shown::Message(message) if message.mine => shared.emit(Event::Message(message)),
@@ -75,16 +90,23 @@ impl Presenter {
         let mut gaps: BTreeMap<Arc<str>, Gap> = BTreeMap::new();
         loop {
             let due = gaps.values().filter_map(|gap| gap.due).min();
-            let shown = tokio::select! {
-                shown = self.queue.recv() => shown,
-                () = wait_until(due) => {
-                    self.tell_gaps(&mut gaps);
-                    continue;
-                }
+            let shown = match self.behind.take() {
+                Some(shown) => Some(shown),
+                None => tokio::select! {
+                    shown = self.queue.recv() => shown,
+                    () = wait_until(due) => {
+                        self.tell_gaps(&mut gaps);
+                        continue;
+                    }
+                },
             };
             match shown {
                 Some(Shown::Sent(event)) => self.shared.emit(event),
-                Some(Shown::Message(message)) => self.message(message).await,
+                Some(Shown::Message(message)) if message.mine => self.shared.emit(Event::Message(message)),
+                Some(Shown::Message(message)) => {
+                    let messages = self.those_that_wait_with(message);
+                    self.filtered(messages).await;
+                }
                 Some(Shown::Gap { chat, missing }) => {
                     let gap = gaps.entry(chat).or_default();
                     gap.now = missing;
@@ -95,14 +117,33 @@ impl Presenter {
         }
     }
 
-    async fn message(&self, message: Message) {
-        if message.mine {
-            self.shared.emit(Event::Message(message));
-            return;
+    /// The message, and those of others that wait right behind it.
+    fn those_that_wait_with(&mut self, message: Message) -> Vec<Message> {
+        let mut messages = vec![message];
+        while messages.len() < FILTERED_AT_ONCE_MAX
+            && let Ok(shown) = self.queue.try_recv()
+        {
+            match shown {
+                Shown::Message(message) if !message.mine => messages.push(message),
+                other => {
+                    self.behind = Some(other);
+                    break;
+                }
+            }
         }
-        match self.hooks.on_receive(message).await {
-            Verdict::Pass(message) => self.shared.emit(Event::Message(message)),
-            Verdict::Drop(_) => self.shared.count("filtered"),
+        messages
+    }
+
+    /// Shows what passes the filters.
+    async fn filtered(&mut self, messages: Vec<Message>) {
+        self.asked = messages.len();
+        let verdicts = self.hooks.on_receive_all(messages).await;
+        self.asked = 0;
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Pass(message) => self.shared.emit(Event::Message(message)),
+                Verdict::Drop(_) => self.shared.count("filtered"),
+            }
         }
     }
 

@@ -142,7 +142,7 @@ impl Parts {
 
         let (shown, queue) = mpsc::channel(PRESENTER_QUEUE_MAX);
         let relays = Relays::new(Arc::clone(&self.hooks));
-        let presenter = Presenter { shared: Arc::clone(&shared), hooks: self.hooks, queue };
+        let presenter = Presenter::new(Arc::clone(&shared), self.hooks, queue);
         let (to_vault, commands) = mpsc::channel(VAULT_QUEUE_MAX);
         let (replies, from_vault) = mpsc::unbounded_channel();
         let (to_driver, requests) = mpsc::channel(REQUESTS_MAX);

@@ -42,6 +42,11 @@ pub struct Budgets {
     pub handler_ms: u64,
     /// Time to load a script, in milliseconds.
     pub load_ms: u64,
+    /// Processor time of all calls together in the long run, in percent of a processor. Who is beyond it isn't killed, but
+    /// waits.
+    pub cpu_percent: u32,
+    /// Processor time of all calls together at once, in milliseconds.
+    pub cpu_burst_ms: u64,
     /// Kills in a row after which a script is disabled until its file changes.
     pub kills_max: u32,
     /// How long a killed call may stay stuck in native code before its thread is abandoned, in milliseconds.
@@ -65,6 +70,7 @@ impl Budgets {
             filter_ms: limits.filter_ms,
             handler_ms: limits.handler_ms,
             load_ms: limits.load_ms,
+            cpu_percent: limits.cpu_percent,
             store_max_bytes: bytes(limits.store_mib.saturating_mul(1 << 10)),
             send_burst: limits.send_burst,
             send_per_minute: limits.send_per_minute,
@@ -81,6 +87,8 @@ impl Default for Budgets {
             filter_ms: 20,
             handler_ms: 250,
             load_ms: 1_000,
+            cpu_percent: 25,
+            cpu_burst_ms: 2_000,
             kills_max: 3,
             stuck_ms: 2_000,
             send_burst: 10,

@@ -11,19 +11,19 @@ use tokio::sync::broadcast::error::RecvError;
 use super::bucket::Bucket;
 use super::config::{Budgets, HostConfig};
 use super::convert;
-use super::convert::clean_text;
+use super::filters::by_script;
 use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, MemberInfo, Slot, Subject};
 use super::line::{self, Found};
-use super::meter::{WALL_GRACE_MS, lock};
+use super::meter::lock;
 use super::people::{LEAVE_LOOK_MS, People};
 use super::reload::Entry;
-use super::shared::{Complete, EventKind, HandlerSpec, Link, ScriptState, Shared, Words};
+use super::share::Share;
+use super::shared::{Complete, EventKind, Link, ScriptState, Shared, Words};
 use super::time::Alarm;
 use super::watch::{Pace, Reloader};
 use super::watchdog::Watchdog;
 use crate::node::{
-    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, NoticeLevel, Passing,
-    Verdict,
+    CommandContext, CommandInfo, CommandResult, Commands, Draft, Event, Handle, Hooks, Message, Passing, Verdict,
 };
 
 /// How long the terminal waits for a completion function, in milliseconds.
@@ -98,6 +98,8 @@ pub(super) struct Core {
     pub(super) exchange: Mutex<()>,
     /// What scripts may still reload, by their labels: a generation's own count would end with each reload.
     reloads: Mutex<BTreeMap<Arc<str>, Bucket>>,
+    /// What their calls may still use, likewise.
+    shares: Mutex<BTreeMap<String, Arc<Mutex<Share>>>>,
     people: Mutex<People>,
     leaving: Mutex<Option<Alarm>>,
 }
@@ -143,6 +145,7 @@ impl Host {
             generation: AtomicU64::new(0),
             exchange: Mutex::default(),
             reloads: Mutex::default(),
+            shares: Mutex::default(),
             people: Mutex::default(),
             leaving: Mutex::default(),
             config,
@@ -248,6 +251,13 @@ impl Core {
         own.map_or_else(|| self.config.budgets.clone(), Budgets::of)
     }
 
+    /// What the calls of the script in that file may still use, in all of its generations.
+    pub(super) fn share(&self, label: &str, budgets: &Budgets) -> Arc<Mutex<Share>> {
+        let mut shares = lock(&self.shares);
+        let new = || Arc::new(Mutex::new(Share::new(budgets.cpu_percent, budgets.cpu_burst_ms, Instant::now())));
+        Arc::clone(shares.entry(label.to_owned()).or_insert_with(new))
+    }
+
     /// How every script fares, by file.
     pub(super) fn status(&self) -> Vec<ScriptStatus> {
         lock(&self.entries).iter().map(|(label, entry)| entry.status(label)).collect()
@@ -350,47 +360,6 @@ impl Core {
         }
     }
 
-    /// The filters of an event, in the order that they run; of what happens in a chat, those that see it.
-    fn filters(&self, event: EventKind, chat: Option<&str>) -> Vec<(Arc<Shared>, HandlerSpec)> {
-        let mut filters = Vec::new();
-        for script in self.running() {
-            if chat.is_some_and(|chat| !script.grants.sees(chat)) {
-                continue;
-            }
-            let registered = script.registered();
-            for spec in registered.handlers.iter().filter(|spec| spec.wants(event, chat)) {
-                filters.push((Arc::clone(&script), spec.clone()));
-            }
-        }
-        filters.sort_by(|(a, x), (b, y)| {
-            y.priority.total_cmp(&x.priority).then_with(|| a.label.cmp(&b.label)).then(x.id.cmp(&y.id))
-        });
-        filters
-    }
-
-    /// One filter's word, or what counts as it when it is late.
-    async fn ask(&self, script: &Arc<Shared>, spec: &HandlerSpec, subject: Subject) -> FilterAnswer {
-        let (slot, answer) = Slot::awaited();
-        let budgets = &script.budgets;
-        let patience = match subject {
-            // The network's traffic waits for no handler that may be running before it.
-            Subject::Relay(_) => budgets.filter_ms,
-            // One handler may be.
-            Subject::Send(_) | Subject::Receive(_) => budgets.filter_ms + budgets.handler_ms + WALL_GRACE_MS,
-        };
-        let patience = Duration::from_millis(patience);
-        script.expect(&slot, Some(Instant::now() + patience));
-        if !script.inbox.push_filter(Job::Filter { id: spec.id, subject, slot: slot.clone() }) {
-            slot.answer(Answer::Late);
-        }
-        drop(slot);
-        match answer.await {
-            Ok(Answer::Filter(answer)) => answer,
-            _ if spec.drop_on_error => FilterAnswer::Drop(format!("the filter {} did not answer in time", script.name)),
-            _ => FilterAnswer::Pass,
-        }
-    }
-
     /// Runs a line.
     async fn run(&self, line: &str, context: CommandContext) -> CommandResult {
         let Some(Found { script, spec, rest }) = line::find(line, &self.running()) else {
@@ -451,15 +420,6 @@ impl Core {
             Words::Fixed(words) => words.clone(),
         }
     }
-
-    /// Tells the user of something about a script.
-    pub(super) fn say(&self, level: NoticeLevel, name: &str, text: &str) {
-        match level {
-            NoticeLevel::Info => tracing::info!(target: super::LOG_TARGET, script = name, "{text}"),
-            _ => tracing::warn!(target: super::LOG_TARGET, script = name, "{text}"),
-        }
-        self.link.notify(level, name, text);
-    }
 }
 
 /// Asks a completion function, without keeping the terminal waiting.
@@ -480,27 +440,37 @@ fn ask_words(script: &Arc<Shared>, id: u32, prefix: &str, chat: Option<&str>) ->
 impl Hooks for Host {
     fn on_send<'a>(&'a self, mut draft: Draft) -> BoxFuture<'a, Verdict<Draft>> {
         Box::pin(async move {
-            for (script, spec) in self.core.filters(EventKind::Send, Some(&draft.chat)) {
-                match self.core.ask(&script, &spec, Subject::Send(draft.clone())).await {
-                    FilterAnswer::Pass => {}
-                    FilterAnswer::Replace(text) => draft.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
-                    FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
+            let filters = self.core.filters(EventKind::Send, Some(&draft.chat));
+            for of_one_script in by_script(&filters) {
+                match self.core.ask(of_one_script, vec![Subject::Send(draft.clone())]).await.pop() {
+                    Some(FilterAnswer::Replace(text)) => draft.text = text,
+                    Some(FilterAnswer::Drop(reason)) => return Verdict::Drop(reason),
+                    Some(FilterAnswer::Pass) | None => {}
                 }
             }
             Verdict::Pass(draft)
         })
     }
 
-    fn on_receive<'a>(&'a self, mut message: Message) -> BoxFuture<'a, Verdict<Message>> {
+    fn on_receive<'a>(&'a self, message: Message) -> BoxFuture<'a, Verdict<Message>> {
         Box::pin(async move {
-            for (script, spec) in self.core.filters(EventKind::Receive, Some(&message.chat)) {
-                match self.core.ask(&script, &spec, Subject::Receive(message.clone())).await {
-                    FilterAnswer::Pass => {}
-                    FilterAnswer::Replace(text) => message.text = clean_text(&text, FILTERED_TEXT_MAX_BYTES),
-                    FilterAnswer::Drop(reason) => return Verdict::Drop(reason),
+            let verdict = self.core.receive(vec![message]).await.pop();
+            verdict.unwrap_or_else(|| Verdict::Drop("no verdict on it".to_owned()))
+        })
+    }
+
+    fn on_receive_all<'a>(&'a self, messages: Vec<Message>) -> BoxFuture<'a, Vec<Verdict<Message>>> {
+        Box::pin(async move {
+            let mut verdicts = Vec::with_capacity(messages.len());
+            let mut waiting = messages.into_iter().peekable();
+            while let Some(first) = waiting.next() {
+                let mut of_one_chat = vec![first];
+                while let Some(more) = waiting.next_if(|more| more.chat == of_one_chat[0].chat) {
+                    of_one_chat.push(more);
                 }
+                verdicts.extend(self.core.receive(of_one_chat).await);
             }
-            Verdict::Pass(message)
+            verdicts
         })
     }
 
@@ -510,9 +480,10 @@ impl Hooks for Host {
 
     fn on_relay<'a>(&'a self, passing: Passing) -> BoxFuture<'a, bool> {
         Box::pin(async move {
-            for (script, spec) in self.core.filters(EventKind::Relay, None) {
-                let answer = self.core.ask(&script, &spec, Subject::Relay(passing.clone())).await;
-                if matches!(answer, FilterAnswer::Drop(_)) {
+            let filters = self.core.filters(EventKind::Relay, None);
+            for of_one_script in by_script(&filters) {
+                let answers = self.core.ask(of_one_script, vec![Subject::Relay(passing.clone())]).await;
+                if matches!(answers[..], [FilterAnswer::Drop(_)]) {
                     return false;
                 }
             }

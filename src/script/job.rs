@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::error::ScriptError;
 use super::meter::lock;
 use super::outside::WebResponse;
+use super::share::Standing;
 use super::time::{Activity, Busy};
 use crate::node::{CommandContext, CommandResult, Draft, LoadReport, Message, Passing, PeerInfo, Person};
 use rumormill_api::{Millis, MsgId};
@@ -40,7 +42,8 @@ pub enum Evaluated {
 /// What a script's thread answers.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Filter(FilterAnswer),
+    /// On each subject, in order; what is missing at the end comes too late.
+    Filter(Vec<FilterAnswer>),
     Command(CommandResult),
     Words(Vec<String>),
     Loaded(Result<(), ScriptError>),
@@ -101,6 +104,17 @@ pub(super) enum Subject {
     Relay(Passing),
 }
 
+impl Subject {
+    /// Another text in its place; what is sealed has none.
+    pub(super) fn set_text(&mut self, text: &str) {
+        match self {
+            Self::Send(draft) => text.clone_into(&mut draft.text),
+            Self::Receive(message) => text.clone_into(&mut message.text),
+            Self::Relay(_) => {}
+        }
+    }
+}
+
 /// What observers hear.
 #[derive(Clone, Debug)]
 pub(super) enum EventData {
@@ -155,12 +169,18 @@ impl MemberInfo {
 
 /// One thing to do.
 pub(super) enum Job {
+    /// Asks filters, one after the other, about each of these.
     Filter {
-        id: u32,
-        subject: Subject,
+        ids: Vec<u32>,
+        subjects: Vec<Subject>,
         slot: Slot,
     },
     Event(EventData),
+    /// The handlers of an event whose turn is still to come.
+    Observers {
+        event: EventData,
+        left: Vec<u32>,
+    },
     Command {
         id: u32,
         rest: String,
@@ -202,8 +222,29 @@ pub(super) enum Job {
     Retire,
 }
 
+impl Job {
+    /// Whether it can't wait until the script has its share of the processor again: who asks a filter is told that it is
+    /// late, and a script is exchanged and ended whatever it used.
+    fn is_pressing(&self) -> bool {
+        matches!(self, Self::Filter { .. } | Self::Load { .. } | Self::Unload { .. } | Self::Thaw | Self::Retire)
+    }
+}
+
 /// A job, and that it is under way until it has been handled.
 pub(super) type Queued = (Job, Busy);
+
+/// What comes next for a script's thread.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart where it is made: a box would be an allocation for each job"
+)]
+pub(super) enum Next {
+    Job(Queued),
+    /// How it stands with its share of the processor has changed.
+    Standing,
+    /// The script has ended.
+    Closed,
+}
 
 #[derive(Default)]
 struct Queues {
@@ -239,6 +280,14 @@ impl Inbox {
         true
     }
 
+    /// Puts back, before all others, what the script has begun and can't go on with yet.
+    pub(super) fn put_back(&self, job: Job) {
+        let mut queues = lock(&self.queues);
+        if !queues.closed {
+            queues.normal.push_front((job, self.activity.begin()));
+        }
+    }
+
     /// Adds a filter call; false when the queue is full or closed.
     pub(super) fn push_filter(&self, job: Job) -> bool {
         let mut queues = lock(&self.queues);
@@ -268,21 +317,38 @@ impl Inbox {
         }
     }
 
-    /// Waits for the next job; `None` once closed. A frozen script gets only what is urgent.
-    pub(super) fn next(&self, frozen: bool) -> Option<Queued> {
+    /// Waits for the next job. A frozen script gets only what is urgent, one beyond its share only what is pressing.
+    pub(super) fn next(&self, frozen: bool, standing: Standing) -> Next {
+        let until = standing.lasts().map(|lasts| Instant::now() + lasts);
+        let beyond = matches!(standing, Standing::Beyond(_));
         let mut queues = lock(&self.queues);
         loop {
             if queues.closed {
-                return None;
+                return Next::Closed;
             }
-            if let Some(job) = queues.urgent.pop_front() {
-                return Some(job);
+            let urgent = match beyond {
+                false => queues.urgent.pop_front(),
+                true => {
+                    let pressing = queues.urgent.iter().position(|(job, _)| job.is_pressing());
+                    pressing.and_then(|at| queues.urgent.remove(at))
+                }
+            };
+            if let Some(job) = urgent {
+                return Next::Job(job);
             }
-            if !frozen && let Some(job) = queues.normal.pop_front() {
-                return Some(job);
+            if !frozen
+                && !beyond
+                && let Some(job) = queues.normal.pop_front()
+            {
+                return Next::Job(job);
             }
-            queues.asleep = true;
-            queues = self.ready.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            queues.asleep = left.is_none_or(|left| !left.is_zero());
+            queues = match left {
+                None => self.ready.wait(queues).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => return Next::Standing,
+                Some(left) => self.ready.wait_timeout(queues, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
     }
 

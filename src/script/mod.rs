@@ -12,7 +12,8 @@
 //! | `worker`, `convert`, `job` | a script's thread, its coroutines, what they return, and its queue |
 //! | `op`, `people` | what handlers wait for; who speaks in which chat |
 //! | `meter`, `watchdog` | budgets: a flag that the interrupt reads and the watchdog sets |
-//! | `host`, `line` | the node's way to the scripts: hooks, events, command lines |
+//! | `share` | what the calls of a script may use together |
+//! | `host`, `filters`, `line` | the node's way to the scripts: hooks, events, command lines |
 //! | `time` | the clock that scripts see; virtual time waits for their threads |
 //! | `outside`, `store`, `web` | what a host takes from outside beside the time: the web, where scripts keep values |
 //! | `source`, `require` | where scripts and their modules come from |
@@ -27,6 +28,7 @@ mod bucket;
 mod config;
 mod convert;
 mod error;
+mod filters;
 mod host;
 mod job;
 mod line;
@@ -39,6 +41,7 @@ pub mod reference;
 mod reload;
 mod require;
 mod sandbox;
+mod share;
 mod shared;
 mod show;
 mod source;

@@ -57,7 +57,7 @@ impl Entry {
             name: source::name_of(label).to_owned(),
             file: label.to_owned(),
             embedded: self.path.is_none(),
-            state: shared.map_or(ScriptState::Failed, |shared| lock(&shared.state).clone()),
+            state: shared.map_or(ScriptState::Failed, |shared| shared.state_shown()),
             generation: count(|shared| shared.generation),
             cpu: shared.map_or(Duration::ZERO, |shared| shared.cpu()),
             timers: shared.map_or(0, |shared| shared.timers.load(Ordering::Relaxed)),
@@ -184,12 +184,12 @@ impl Core {
                         (true, None) => "back to the built-in",
                         (false, _) => "loaded",
                     };
-                    self.say(NoticeLevel::Info, name, &format!("{what} {name} ({took} ms)"));
+                    self.link.say(NoticeLevel::Info, name, &format!("{what} {name} ({took} ms)"));
                 }
                 for permission in refused {
                     let how = new.grants.how_to_grant(&permission);
                     let text = format!("{name} asks for {permission:?}, which is not granted: to grant it, {how}");
-                    self.say(NoticeLevel::Info, name, &text);
+                    self.link.say(NoticeLevel::Info, name, &text);
                 }
                 Some(true)
             }
@@ -198,7 +198,7 @@ impl Core {
                 let text = if runs { format!("{error}; the old one still runs") } else { error.to_string() };
                 entry.error = Some(text.clone());
                 drop(entries);
-                self.say(NoticeLevel::Error, name, &text);
+                self.link.say(NoticeLevel::Error, name, &text);
                 Some(false)
             }
         }
@@ -224,6 +224,7 @@ impl Core {
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
         let settings = config.map(|config| config.settings.clone()).unwrap_or_default();
+        let share = self.share(&source.label, &budgets);
         let patience = Duration::from_millis(budgets.load_ms + budgets.stuck_ms + WALL_GRACE_MS + 1_000);
         let shared = Arc::new(Shared::new(
             name,
@@ -234,6 +235,7 @@ impl Core {
             settings,
             Arc::clone(&self.link),
             Arc::clone(&self.watchdog),
+            share,
         ));
         self.watchdog.watch(&shared);
         let (slot, answer) = Slot::blocking();
@@ -346,7 +348,7 @@ impl Core {
         unload(&shared);
         let name = Arc::clone(&shared.name);
         retire(Some(&shared));
-        self.say(NoticeLevel::Info, &name, &format!("unloaded {name}"));
+        self.link.say(NoticeLevel::Info, &name, &format!("unloaded {name}"));
     }
 
     /// Unloads everything.

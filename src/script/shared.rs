@@ -13,6 +13,7 @@ use super::host::Core;
 use super::job::{Answer, Inbox, Slot};
 use super::meter::{Found, Meter, lock};
 use super::outside::{Outside, Web};
+use super::share::Share;
 use super::store::Stores;
 use super::time::{Activity, Time};
 use crate::node::{Clock, Handle, NoticeLevel, Place};
@@ -84,6 +85,15 @@ impl Link {
     /// The node and its runtime.
     pub(super) fn node(&self) -> Option<(Handle, tokio::runtime::Handle)> {
         self.node.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the log and the user of something about a script.
+    pub(super) fn say(&self, level: NoticeLevel, name: &str, text: &str) {
+        match level {
+            NoticeLevel::Info => tracing::info!(target: super::LOG_TARGET, script = name, "{text}"),
+            _ => tracing::warn!(target: super::LOG_TARGET, script = name, "{text}"),
+        }
+        self.notify(level, name, text);
     }
 
     /// Tells the user, as soon as there is one.
@@ -213,6 +223,8 @@ impl Registered {
 pub enum ScriptState {
     /// It runs.
     Running,
+    /// It runs, and waits since its calls used more than their share of the processor.
+    Waiting,
     /// It failed to load and no earlier version runs.
     Failed,
     /// It was disabled, for this reason, until its file changes.
@@ -227,6 +239,7 @@ impl ScriptState {
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Failed => "failed",
             Self::Disabled(_) => "disabled",
             Self::Stopped => "stopped",
@@ -245,6 +258,9 @@ pub(super) struct Shared {
     pub(super) link: Arc<Link>,
     pub(super) watchdog: Arc<super::watchdog::Watchdog>,
     pub(super) meter: Arc<Meter>,
+    pub(super) share: Arc<Mutex<Share>>,
+    /// Whether it waits for its share.
+    pub(super) waits: AtomicBool,
     pub(super) inbox: Inbox,
     registered: Mutex<Arc<Registered>>,
     pub(super) state: Mutex<ScriptState>,
@@ -277,6 +293,7 @@ impl Shared {
         settings: std::collections::BTreeMap<String, serde_json::Value>,
         link: Arc<Link>,
         watchdog: Arc<super::watchdog::Watchdog>,
+        share: Arc<Mutex<Share>>,
     ) -> Self {
         Self {
             name: name.into(),
@@ -290,6 +307,8 @@ impl Shared {
             link,
             watchdog,
             meter: Arc::default(),
+            share,
+            waits: AtomicBool::new(false),
             registered: Mutex::default(),
             state: Mutex::new(ScriptState::Running),
             last_error: Mutex::default(),
@@ -337,6 +356,14 @@ impl Shared {
         *lock(&self.state) == ScriptState::Running
     }
 
+    /// Its state, as it is shown.
+    pub(super) fn state_shown(&self) -> ScriptState {
+        match lock(&self.state).clone() {
+            ScriptState::Running if self.waits.load(Ordering::Relaxed) => ScriptState::Waiting,
+            state => state,
+        }
+    }
+
     /// Someone waits for an answer, at most until then.
     pub(super) fn expect(&self, slot: &Slot, deadline: Option<Instant>) {
         let mut waiting = lock(&self.waiting);
@@ -379,9 +406,8 @@ impl Shared {
     pub(super) fn disable(&self, reason: &str) {
         if self.end(ScriptState::Disabled(reason.to_owned())) {
             let text = format!("{}: disabled until its file changes: {reason}", self.label);
-            tracing::warn!(target: super::LOG_TARGET, script = %self.name, "{text}");
             *lock(&self.last_error) = Some(text.clone());
-            self.link.notify(NoticeLevel::Error, &self.name, &text);
+            self.link.say(NoticeLevel::Error, &self.name, &text);
         }
     }
 
@@ -411,7 +437,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::script::job::Job;
-    use crate::script::job::{EVENTS_MAX, EventData, FILTERS_MAX, Subject};
+    use crate::script::job::{EVENTS_MAX, EventData, FILTERS_MAX, Next, Subject};
+    use crate::script::share::Standing;
 
     fn shared() -> Shared {
         let grants = Grants::all("x");
@@ -424,6 +451,7 @@ mod tests {
             std::collections::BTreeMap::new(),
             Arc::default(),
             Arc::default(),
+            Arc::new(Mutex::new(Share::new(25, 2_000, Instant::now()))),
         )
     }
 
@@ -460,13 +488,33 @@ mod tests {
         }
         assert!(!shared.inbox.push(event()));
         let draft = crate::node::Draft { chat: "study".into(), text: String::new(), options: Default::default() };
-        let filter = || Job::Filter { id: 1, subject: Subject::Send(draft.clone()), slot: Slot::blocking().0 };
+        let filter =
+            || Job::Filter { ids: vec![1], subjects: vec![Subject::Send(draft.clone())], slot: Slot::blocking().0 };
         for _ in 0..FILTERS_MAX {
             assert!(shared.inbox.push_filter(filter()));
         }
         assert!(!shared.inbox.push_filter(filter()));
         // Filters go first; a frozen script keeps its events for the next generation.
-        assert!(matches!(shared.inbox.next(false), Some((Job::Filter { .. }, _))));
+        assert!(matches!(shared.inbox.next(false, Standing::Within), Next::Job((Job::Filter { .. }, _))));
         assert_eq!(shared.inbox.take_events().len(), EVENTS_MAX);
+    }
+
+    #[test]
+    fn beyond_its_share_a_script_gets_only_what_is_pressing() {
+        let shared = shared();
+        let event = EventData::Gap { chat: "study".into(), missing: 1 };
+        assert!(shared.inbox.push(Job::Event(event.clone())));
+        shared.inbox.put_back(Job::Observers { event, left: vec![7] });
+        shared.inbox.push_urgent(Job::Timer(1));
+        shared.inbox.push_urgent(Job::Retire);
+        let beyond = Standing::Beyond(Duration::ZERO);
+        assert!(matches!(shared.inbox.next(false, beyond), Next::Job((Job::Retire, _))));
+        assert!(matches!(shared.inbox.next(false, beyond), Next::Standing));
+        let catching = Standing::Catching(Duration::ZERO);
+        assert!(matches!(shared.inbox.next(true, catching), Next::Job((Job::Timer(1), _))));
+        assert!(matches!(shared.inbox.next(true, catching), Next::Standing));
+        assert!(matches!(shared.inbox.next(false, catching), Next::Job((Job::Observers { .. }, _))));
+        assert!(matches!(shared.inbox.next(false, catching), Next::Job((Job::Event(_), _))));
+        assert!(matches!(shared.inbox.next(false, catching), Next::Standing));
     }
 }

@@ -1,4 +1,6 @@
-//! A script's thread: its state, its handlers as coroutines, each call on its budget.
+//! A script's thread: its state, and what it is asked to do, each call on its budget.
+
+mod tasks;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,26 +9,23 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
+use mlua::{IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use serde_json::Value as Json;
 
-use super::api::{self, Actions, Api, Mode, Op};
-use super::convert::{command_result, filter_answer, is_memory_error, refused, wants};
+use super::api::{self, Actions, Api, Mode};
+use super::convert::{clean_text, filter_answer, is_memory_error, refused, wants};
 use super::error::ScriptError;
-use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, OpResult, Slot, Subject};
+use super::host::FILTERED_TEXT_MAX_BYTES;
+use super::job::{Answer, Evaluated, EventData, FilterAnswer, Job, Next, Slot, Subject};
 use super::meter::lock;
-use super::op;
 use super::require::require_function;
-use super::sandbox::{OUT_OF_TIME, Sandbox, first};
-use super::shared::{EventKind, ScriptState, Shared};
-use super::show::shown;
+use super::sandbox::{OUT_OF_TIME, Sandbox};
+use super::share::Account;
+use super::shared::{EventKind, HandlerSpec, ScriptState, Shared};
 use super::source::{Dependency, Libraries};
 use super::task::{Purpose, Task, Waits};
-use super::time::Alarm;
 use crate::node::{CommandContext, CommandResult};
 
-/// Most handlers and commands of one script that are under way at once.
-pub(super) const TASKS_MAX: usize = 64;
 /// Stack of a script's thread, in bytes: what nested calls between Lua and Rust can need at their limit.
 const THREAD_STACK_BYTES: usize = 8 << 20;
 
@@ -63,9 +62,16 @@ fn run(start: Start) {
         }
     };
     drop(text);
+    // The generation before may have used up the share.
+    worker.account.look(&shared);
     worker.api.publish();
     slot.answer(Answer::Loaded(Ok(())));
-    while let Some((job, busy)) = shared.inbox.next(worker.frozen) {
+    loop {
+        let (job, busy) = match shared.inbox.next(worker.frozen, worker.account.standing(&shared)) {
+            Next::Job(queued) => queued,
+            Next::Standing => continue,
+            Next::Closed => break,
+        };
         worker.handle(job);
         worker.wake_spawned();
         drop(busy);
@@ -95,6 +101,7 @@ struct Worker {
     kills_in_row: u32,
     frozen: bool,
     retiring: bool,
+    account: Account,
 }
 
 impl Worker {
@@ -122,6 +129,7 @@ impl Worker {
             kills_in_row: 0,
             frozen: false,
             retiring: false,
+            account: Account::new(&shared.meter),
         };
         let budget = Duration::from_millis(shared.budgets.load_ms);
         let name = format!("@{}", shared.label);
@@ -158,6 +166,7 @@ impl Worker {
         let (spent, killed) = self.shared.meter.end();
         self.shared.calls.fetch_add(1, Ordering::Relaxed);
         self.shared.in_calls_ns.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.account.count(&self.shared, spent);
         let out_of_memory = matches!(&result, Err(error) if is_memory_error(error));
         let result = match result {
             Ok(_) if killed => Err(ScriptError::of(&self.shared.label, OUT_OF_TIME)),
@@ -185,13 +194,19 @@ impl Worker {
 
     fn handle(&mut self, job: Job) {
         match job {
-            Job::Filter { id, subject, slot } => {
-                if slot.is_open() {
-                    let answer = self.filter(id, &subject);
-                    slot.answer(Answer::Filter(answer));
+            Job::Filter { ids, subjects, slot } => {
+                let mut answers = Vec::with_capacity(subjects.len());
+                for subject in subjects {
+                    // Who waits for its share of the processor is late whatever it would say.
+                    if self.account.is_beyond() || !slot.is_open() {
+                        break;
+                    }
+                    answers.push(self.filters(&ids, subject));
                 }
+                slot.answer(Answer::Filter(answers));
             }
-            Job::Event(event) => self.event(&event),
+            Job::Event(event) => self.event(&event, None),
+            Job::Observers { event, left } => self.event(&event, Some(&left)),
             Job::Command { id, rest, usage, context, slot } => self.command(id, rest, usage, context, slot),
             Job::Complete { id, prefix, chat, slot } => {
                 if slot.is_open() {
@@ -213,7 +228,7 @@ impl Worker {
             Job::Thaw => {
                 self.frozen = false;
                 for id in std::mem::take(&mut self.held) {
-                    self.turn(id);
+                    self.shared.inbox.push_urgent(Job::Timer(id));
                 }
             }
             Job::Retire => {
@@ -263,14 +278,37 @@ impl Worker {
 
     fn begin_spawned(&mut self) {
         self.waking = false;
-        let spawned = std::mem::take(&mut *self.api.spawned.borrow_mut());
-        for api::Spawned { function, args, by_bot, spent } in spawned {
+        // What these spawn comes after them.
+        let waiting = self.api.spawned.borrow().len();
+        for _ in 0..waiting {
+            if self.account.is_beyond() {
+                return;
+            }
+            let Some(spawned) = self.api.spawned.borrow_mut().pop_front() else { return };
+            let api::Spawned { function, args, by_bot, spent } = spawned;
             if spent >= self.handler_budget() {
                 self.shared.report(&ScriptError::of(&self.shared.label, OUT_OF_TIME));
                 continue;
             }
             self.start_after(spent, &function, Purpose::Spawned, by_bot, |_, _| Ok(args));
         }
+    }
+
+    /// The word of several filters on a message, each of which gets what the one before made of it.
+    fn filters(&mut self, ids: &[u32], mut subject: Subject) -> FilterAnswer {
+        let mut answer = FilterAnswer::Pass;
+        for id in ids {
+            match self.filter(*id, &subject) {
+                FilterAnswer::Pass => {}
+                FilterAnswer::Replace(text) => {
+                    let text = clean_text(&text, FILTERED_TEXT_MAX_BYTES);
+                    subject.set_text(&text);
+                    answer = FilterAnswer::Replace(text);
+                }
+                drop => return drop,
+            }
+        }
+        answer
     }
 
     /// A filter's word on a message.
@@ -304,18 +342,27 @@ impl Worker {
         }
     }
 
-    /// Runs the observers of an event.
-    fn event(&mut self, event: &EventData) {
+    /// Runs the observers of an event, or those of them that are left.
+    fn event(&mut self, event: &EventData, left: Option<&[u32]>) {
         let by_bot = match event {
             EventData::Message(message) if !message.bot => {
-                self.api.person_spoke(&message.chat);
+                if left.is_none() {
+                    self.api.person_spoke(&message.chat);
+                }
                 false
             }
             EventData::Message(_) => true,
             EventData::Join(member) => member.bot,
             _ => false,
         };
-        for spec in self.api.snapshot().handlers.iter().filter(|spec| wants(spec, event)) {
+        let registered = self.api.snapshot();
+        let is_left = |spec: &&HandlerSpec| left.is_none_or(|left| left.contains(&spec.id));
+        let mut specs = registered.handlers.iter().filter(|spec| wants(spec, event)).filter(is_left);
+        while let Some(spec) = specs.next() {
+            if self.account.is_beyond() {
+                let left = std::iter::once(spec).chain(specs).map(|spec| spec.id).collect();
+                return self.shared.inbox.put_back(Job::Observers { event: event.clone(), left });
+            }
             let Some(function) = self.api.function(spec.id) else { continue };
             if spec.once {
                 self.api.forget(spec.id);
@@ -325,7 +372,9 @@ impl Worker {
                     api::member_table(lua, member)?.into_lua_multi(lua)
                 }
                 EventData::Message(message) => api::message_table(lua, api, message)?.into_lua_multi(lua),
-                EventData::PeerUp(peer) | EventData::PeerDown(peer) => api::peer_table(lua, peer)?.into_lua_multi(lua),
+                EventData::PeerUp(peer) | EventData::PeerDown(peer) => {
+                    api::peer_table(lua, api, peer)?.into_lua_multi(lua)
+                }
                 EventData::Gap { chat, missing } => api::gap_args(lua, chat, *missing)?.into_lua_multi(lua),
             });
             if !self.shared.is_running() {
@@ -390,6 +439,10 @@ impl Worker {
         self.api.arm_all();
         let registered = self.api.snapshot();
         for spec in registered.handlers.iter().filter(|spec| spec.event == EventKind::Load) {
+            // Who waits for it may have given up.
+            if !self.shared.is_running() {
+                return;
+            }
             let Some(function) = self.api.function(spec.id) else { continue };
             let saved = saved.clone();
             self.start(&function, Purpose::Load(slot.clone()), false, move |lua, _| match &saved {
@@ -419,187 +472,5 @@ impl Worker {
             saved = value.or(saved);
         }
         Ok(saved)
-    }
-
-    /// Starts a handler as a coroutine.
-    fn start(
-        &mut self,
-        function: &Function,
-        purpose: Purpose,
-        by_bot: bool,
-        args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
-    ) {
-        self.start_after(Duration::ZERO, function, purpose, by_bot, args);
-    }
-
-    /// The same, when so much of its budget is used up.
-    fn start_after(
-        &mut self,
-        spent: Duration,
-        function: &Function,
-        purpose: Purpose,
-        by_bot: bool,
-        args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
-    ) {
-        if self.tasks.len() >= TASKS_MAX {
-            let reason = format!("more than {TASKS_MAX} handlers are under way");
-            return self.fail(purpose, &ScriptError::of(&self.shared.label, &reason));
-        }
-        let thread = match self.spare.take() {
-            Some(thread) => thread.reset(function.clone()).map(|()| thread),
-            None => self.sandbox.lua.create_thread(function.clone()),
-        };
-        let thread = match thread {
-            Ok(thread) => thread,
-            Err(error) => return self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
-        };
-        self.step(Task { thread, spent, purpose, by_bot, waits: Waits::Node }, args);
-    }
-
-    /// The node has answered a waiting call.
-    fn resume(&mut self, id: u64, result: OpResult) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        if matches!(task.waits, Waits::Web) {
-            self.api.requests.set(self.api.requests.get().saturating_sub(1));
-        }
-        let task = Task { waits: Waits::Node, ..task };
-        self.step(task, move |lua, api| {
-            let value = match result {
-                OpResult::Sent(id) => Value::String(lua.create_string(id.to_string())?),
-                OpResult::Messages(messages) => {
-                    let list = lua.create_table_with_capacity(messages.len(), 0)?;
-                    for message in &messages {
-                        list.raw_push(api::message_table(lua, api, message)?)?;
-                    }
-                    Value::Table(list)
-                }
-                OpResult::Report(report) => Value::Table(api::report_table(lua, &report)?),
-                OpResult::Members(members) => {
-                    let list = lua.create_table_with_capacity(members.len(), 0)?;
-                    for member in &members {
-                        list.raw_push(api::member_table(lua, member)?)?;
-                    }
-                    Value::Table(list)
-                }
-                OpResult::Fetched(response) => Value::Table(api::response_table(lua, api, &response)?),
-                OpResult::Reloaded(loaded, failed) => return (true, loaded, failed).into_lua_multi(lua),
-                OpResult::Written => Value::Boolean(true),
-                OpResult::Slept => return true.into_lua_multi(lua),
-                OpResult::Failed(reason) => return (true, Value::Nil, reason).into_lua_multi(lua),
-            };
-            (true, value).into_lua_multi(lua)
-        });
-    }
-
-    /// Runs a handler until it ends or waits for the node.
-    fn step(&mut self, mut task: Task, args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>) {
-        let budget = self.handler_budget().saturating_sub(task.spent);
-        self.api.by_bot.set(task.by_bot);
-        let spawned_before = self.api.spawned.borrow().len();
-        let thread = task.thread.clone();
-        let (result, spent) = self.timed(Mode::Task, budget, |lua, api| {
-            let args = args(lua, api)?;
-            let values: MultiValue = thread.resume(args)?;
-            Ok((values, thread.is_resumable()))
-        });
-        self.api.by_bot.set(false);
-        task.spent += spent;
-        for spawned in self.api.spawned.borrow_mut().iter_mut().skip(spawned_before) {
-            spawned.spent = task.spent;
-        }
-        match result {
-            Ok((values, false)) => {
-                if !self.sandbox.running_seen.get() {
-                    self.spare = Some(task.thread);
-                }
-                self.finish(task.purpose, &values);
-            }
-            Ok((values, true)) => {
-                let op = self.api.pending.borrow_mut().take();
-                let waits = matches!(first(&values), Value::Table(token) if token == self.sandbox.request);
-                match op {
-                    Some(op) if waits => self.submit(op, task),
-                    _ => {
-                        let reason = "a handler yielded without waiting for anything";
-                        self.fail(task.purpose, &ScriptError::of(&self.shared.label, reason));
-                    }
-                }
-            }
-            Err(error) => self.fail(task.purpose, &error),
-        }
-        self.api.pending.borrow_mut().take();
-    }
-
-    /// Hands a request to who answers it; the answer comes back as a job.
-    fn submit(&mut self, op: Op, mut task: Task) {
-        self.next_task += 1;
-        let id = self.next_task;
-        let shared = Arc::clone(&self.shared);
-        let Some((handle, runtime)) = self.shared.link.node() else {
-            self.tasks.insert(id, task);
-            let result = OpResult::Failed("the node has not started".to_owned());
-            return shared.inbox.push_urgent(Job::Resume { task: id, result });
-        };
-        if let Op::Sleep(time) = op {
-            // A version that was replaced ends with its sleepers.
-            if self.retiring {
-                return;
-            }
-            let sleeper = Arc::downgrade(&shared);
-            let ring = move || {
-                if let Some(shared) = sleeper.upgrade() {
-                    shared.inbox.push_urgent(Job::Resume { task: id, result: OpResult::Slept });
-                }
-            };
-            task.waits = Waits::Sleep(Alarm::set(&runtime, time, ring));
-            self.tasks.insert(id, task);
-            return;
-        }
-        if matches!(op, Op::Fetch(_)) {
-            task.waits = Waits::Web;
-            self.api.requests.set(self.api.requests.get() + 1);
-        }
-        self.tasks.insert(id, task);
-        runtime.spawn(async move {
-            let result = op::run(op, &handle, &shared).await.unwrap_or_else(OpResult::Failed);
-            shared.inbox.push_urgent(Job::Resume { task: id, result });
-        });
-    }
-
-    fn finish(&mut self, purpose: Purpose, values: &MultiValue) {
-        match purpose {
-            Purpose::Command { slot, usage, actions } => {
-                actions.borrow_mut().take();
-                slot.answer(Answer::Command(command_result(values, usage)));
-            }
-            Purpose::Timer(id) => self.api.turn_ended(id),
-            Purpose::Eval(slot) => {
-                slot.answer(Answer::Evaluated(Evaluated::Values(values.iter().map(shown).collect())))
-            }
-            Purpose::Observer(_) | Purpose::Load(_) | Purpose::Spawned => {}
-        }
-    }
-
-    fn fail(&mut self, purpose: Purpose, error: &ScriptError) {
-        match purpose {
-            Purpose::Observer(event) => {
-                let error =
-                    ScriptError { reason: format!("{} (in {:?})", error.reason, event.name()), ..error.clone() };
-                self.shared.report(&error);
-            }
-            Purpose::Timer(id) => {
-                self.api.turn_ended(id);
-                self.shared.report(&ScriptError { reason: format!("{} (in a timer)", error.reason), ..error.clone() });
-            }
-            Purpose::Spawned => self.shared.report(error),
-            Purpose::Eval(slot) => slot.answer(Answer::Evaluated(Evaluated::Failed(error.to_string()))),
-            Purpose::Load(slot) => slot.answer(Answer::Loaded(Err(error.clone()))),
-            Purpose::Command { slot, actions, .. } => {
-                actions.borrow_mut().take();
-                *lock(&self.shared.last_error) = Some(error.to_string());
-                tracing::warn!(target: super::LOG_TARGET, script = %self.shared.name, "{error}");
-                slot.answer(Answer::Command(CommandResult::Failed(error.to_string())));
-            }
-        }
     }
 }

@@ -8,7 +8,7 @@ use super::args::{number, string};
 use super::chat::{message_id, request_send};
 use super::maker::Makers;
 use super::{Api, Refusal, define};
-use crate::node::{LoadReport, Message, PeerInfo, Person};
+use crate::node::{LoadReport, Message, Person};
 use crate::room::PersonId;
 use crate::script::convert::{clean_line, clean_text};
 use crate::script::job::MemberInfo;
@@ -50,15 +50,6 @@ pub(in crate::script) fn member_table(lua: &Lua, member: &MemberInfo) -> mlua::R
     table.raw_set("messages", member.messages)?;
     table.raw_set("mine", member.mine)?;
     table.raw_set("bot", member.bot)?;
-    Ok(table)
-}
-
-/// A peer as a script sees it.
-pub(in crate::script) fn peer_table(lua: &Lua, peer: &PeerInfo) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    table.raw_set("addr", peer.addr.as_str())?;
-    table.raw_set("outgoing", peer.outgoing)?;
-    table.raw_set("fingerprint", peer.fingerprint.as_str())?;
     Ok(table)
 }
 

@@ -25,7 +25,7 @@ pub(super) mod table;
 mod timer;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +43,8 @@ pub(super) use http::response_table;
 pub(super) use http::{grants, host_of};
 pub(super) use json::{from_lua, to_lua};
 use maker::Makers;
-pub(super) use maker::{draft_table, message_table, passing_table};
-pub(super) use message::{gap_args, member_table, peer_table, report_table};
+pub(super) use maker::{draft_table, message_table, passing_table, peer_table};
+pub(super) use message::{gap_args, member_table, report_table};
 pub(super) use timer::{Spawned, Timer};
 
 use super::bucket::Bucket;
@@ -90,7 +90,7 @@ pub(super) struct Api {
     pub(super) shared: Arc<Shared>,
     pub(super) mode: Cell<Mode>,
     pub(super) pending: RefCell<Option<Op>>,
-    pub(super) functions: RefCell<HashMap<u32, Function>>,
+    pub(super) functions: RefCell<BTreeMap<u32, Function>>,
     pub(super) commands: RefCell<HashMap<u32, Command>>,
     pub(super) declared: RefCell<Option<Vec<String>>>,
     registered: RefCell<Arc<Registered>>,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use mlua::{Lua, Table, Value};
 
-use super::message::peer_table;
+use super::maker::peer_table;
 use super::{Api, caller, define};
 
 pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<()> {
@@ -12,7 +12,7 @@ pub(super) fn install(lua: &Lua, api: &Rc<Api>, rumor: &Table) -> mlua::Result<(
         let list = lua.create_table()?;
         if let Some((handle, _)) = api.shared.link.node() {
             for peer in handle.peers() {
-                list.raw_push(peer_table(lua, &peer)?)?;
+                list.raw_push(peer_table(lua, api, &peer)?)?;
             }
         }
         Ok(list)

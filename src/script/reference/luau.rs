@@ -55,7 +55,8 @@ fn member(out: &mut String, function: &Function, level: usize) {
     let _ = writeln!(out, "{indent}-- {}", function.doc);
     match own {
         "on" => {
-            let _ = writeln!(out, "{indent}on: {},", overloads());
+            let hint = "A handler best says what it takes, as in `function(msg: Message)`; for \"load\", `saved: any`.";
+            let _ = writeln!(out, "{indent}-- {hint}\n{indent}on: {},", on());
         }
         "cron" => {
             // The options may be left out in the middle.
@@ -68,25 +69,20 @@ fn member(out: &mut String, function: &Function, level: usize) {
     }
 }
 
-/// `rumor.on`, one signature for all events with handlers of one type, and for those without arguments one with those of a
-/// single one of any type: with nine signatures Luau gives up, since that is "too complex to typecheck".
-fn overloads() -> String {
-    let mut handlers: Vec<(String, Vec<String>)> = Vec::new();
-    for event in EVENTS {
-        let handler = match (event.params, event.returns) {
-            ([] | [Field { kind: Type::Any, .. }], _) => "(saved: any) -> ...any".to_owned(),
-            (params, returns) => function_type(params, returns),
-        };
-        let name = format!("\"{}\"", event.name);
-        match handlers.iter_mut().find(|(known, _)| *known == handler) {
-            Some((_, names)) => names.push(name),
-            None => handlers.push((handler, vec![name])),
+/// `rumor.on`. Among several signatures Luau's new solver chooses by what it made of a handler's body alone, and so refuses
+/// each `function(msg) … end` that does more with `msg` than to look at it. With one it works the other way round: a handler
+/// that doesn't say what it takes gets what any event gives.
+fn on() -> String {
+    let names: Vec<_> = EVENTS.iter().map(|event| format!("\"{}\"", event.name)).collect();
+    let mut given: Vec<&str> = Vec::new();
+    for field in EVENTS.iter().flat_map(|event| event.params) {
+        match field.kind {
+            Type::Class(name) if !given.contains(&name) => given.push(name),
+            _ => {}
         }
     }
-    let one = |(handler, names): &(String, Vec<String>)| {
-        format!("((event: {}, handler: {handler}, opts: {HANDLER_OPTIONS}?) -> Handle)", names.join(" | "))
-    };
-    handlers.iter().map(one).collect::<Vec<_>>().join(" & ")
+    let (names, given) = (names.join(" | "), given.join(" & "));
+    format!("(event: {names}, handler: (given: {given}) -> ...any, opts: {HANDLER_OPTIONS}?) -> Handle")
 }
 
 fn signature(function: &Function, class: Option<&str>) -> String {

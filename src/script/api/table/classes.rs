@@ -264,7 +264,11 @@ pub(in crate::script) const CLASSES: &[Class] = &[
             must("name", TEXT, "its name in the config"),
             must("file", TEXT, "its file below the script folder"),
             must("embedded", Type::Boolean, "whether it is the one that ships"),
-            must("state", Type::OneOf(&["running", "failed", "disabled", "stopped"]), "whether it runs"),
+            must(
+                "state",
+                Type::OneOf(&["running", "waiting", "failed", "disabled", "stopped"]),
+                "whether it runs; it waits when its calls have used more than their share of the processor",
+            ),
             may("reason", TEXT, "why it was disabled"),
             must("cpu", Type::Number, "seconds that its calls have run"),
             must("memory", Type::Number, "bytes of its state after the last call"),
