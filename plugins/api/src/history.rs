@@ -310,25 +310,6 @@ pub trait History: Send {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) when the bytes no longer hash to `id`.
     fn get(&self, shelf: Shelf, id: &MsgId) -> Result<Option<Bytes>>;
 
-    /// What [`get`](Self::get) gives for each of `ids`, in their order: of all, or up to the one with which they have `max_bytes`.
-    /// One question about many costs a store less than many questions.
-    ///
-    /// # Errors
-    ///
-    /// Those of `get`; of one that is damaged, too. Then who asks can ask about each.
-    fn get_all(&self, shelf: Shelf, ids: &[MsgId], max_bytes: usize) -> Result<Vec<Option<Bytes>>> {
-        let (mut all, mut bytes) = (Vec::new(), 0);
-        for id in ids {
-            let envelope = self.get(shelf, id)?;
-            bytes += envelope.as_ref().map_or(0, Bytes::len);
-            all.push(envelope);
-            if bytes >= max_bytes {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
     /// At most `limit` records of a room's archive before `before`, in ascending order of (Lamport, id), being the last
     /// ones before it. A damaged record is left out and counted by the backend's log.
     ///

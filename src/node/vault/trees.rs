@@ -132,12 +132,4 @@ impl Source for Reading<'_> {
     fn envelope(&mut self, id: &MsgId) -> Option<Bytes> {
         self.vault.fetch(self.shelf, id)
     }
-
-    fn envelopes(&mut self, ids: &[MsgId], max_bytes: usize) -> Vec<Option<Bytes>> {
-        match self.vault.history.get_all(self.shelf, ids, max_bytes) {
-            Ok(found) => found,
-            // One of them is damaged, perhaps: one after the other, until it is forgotten.
-            Err(_) => ids.iter().take(1).map(|id| self.envelope(id)).collect(),
-        }
-    }
 }

@@ -58,21 +58,6 @@ pub trait Source {
 
     /// An envelope; `None` when it isn't there, or is damaged.
     fn envelope(&mut self, id: &MsgId) -> Option<Bytes>;
-
-    /// The same of several, in their order: of the first, and of as many more as there may be up to the one with which they have
-    /// `max_bytes`. A source may stop before.
-    fn envelopes(&mut self, ids: &[MsgId], max_bytes: usize) -> Vec<Option<Bytes>> {
-        let (mut all, mut bytes) = (Vec::new(), 0);
-        for id in ids {
-            let envelope = self.envelope(id);
-            bytes += envelope.as_ref().map_or(0, Bytes::len);
-            all.push(envelope);
-            if bytes >= max_bytes {
-                break;
-            }
-        }
-        all
-    }
 }
 
 /// What a session asks of the store.
@@ -593,39 +578,27 @@ impl<S: Source> View<'_, S> {
         for (at, entry) in entries.iter().enumerate().skip(place.entry) {
             let held: BTreeMap<Listed, usize> = entry.held.iter().enumerate().map(|(at, id)| (*id, at)).collect();
             let (start, to) = self.bounds(entry.node);
-            let mut last = after.take();
-            let mut from = match last {
+            let mut from = match after.take() {
                 Some(key) => next_key(key).map(|key| key.max(start)),
                 None => Some(start),
             };
-            // Where the peer has nothing all that is read is served.
-            let spare = if held.is_empty() && entry.gone.is_empty() { 1 } else { 4 };
             while let Some(start) = from.filter(|from| *from <= to) {
-                let room = SERVE_MAX_ENVELOPES - page.envelopes.len();
-                let limit = room * spare;
+                let limit = SERVE_MAX_ENVELOPES * 4;
                 let ids = self.source.ids(start, to, limit)?;
                 from = if ids.len() < limit { None } else { ids.last().copied().and_then(next_key) };
-                let ids: Vec<_> = ids.into_iter().map(|key| (key, listed(self.key, &key.1))).collect();
-                let lacks = |listed: &Listed| !held.contains_key(listed) && !entry.gone.contains(listed);
-                let lacking = ids.iter().filter(|(_, listed)| lacks(listed)).map(|(key, _)| key.1);
-                let lacking: Vec<_> = lacking.take(room).collect();
-                let mut envelopes = self.source.envelopes(&lacking, max_bytes - bytes).into_iter();
-                for (key, listed) in ids {
+                for key in ids {
                     looked += 1;
+                    let listed = listed(self.key, &key.1);
                     if let Some(position) = held.get(&listed) {
                         page.known.push(position_of(offset + position));
-                    } else if lacks(&listed) {
-                        let Some(envelope) = envelopes.next() else {
-                            // It was left to the next page.
-                            page.next = Some(Place { entry: at, after: last });
-                            return Ok(page);
-                        };
-                        bytes += envelope.as_ref().map_or(0, Bytes::len);
-                        page.envelopes.extend(envelope);
+                    } else if !entry.gone.contains(&listed)
+                        && let Some(envelope) = self.source.envelope(&key.1)
+                    {
+                        bytes += envelope.len();
+                        page.envelopes.push(envelope);
                     }
-                    last = Some(key);
                     if bytes >= max_bytes || looked >= SERVE_MAX_IDS || page.envelopes.len() >= SERVE_MAX_ENVELOPES {
-                        page.next = Some(Place { entry: at, after: last });
+                        page.next = Some(Place { entry: at, after: Some(key) });
                         return Ok(page);
                     }
                 }

@@ -14,10 +14,6 @@ struct Ids {
     held: BTreeSet<TreeKey>,
     gone: BTreeSet<TreeKey>,
     read: usize,
-    /// Listed, but not there any more.
-    damaged: BTreeSet<MsgId>,
-    /// Gives no more than that many at a time, if not 0.
-    at_a_time: usize,
 }
 
 impl Source for Ids {
@@ -34,13 +30,7 @@ impl Source for Ids {
     }
 
     fn envelope(&mut self, id: &MsgId) -> Option<Bytes> {
-        (!self.damaged.contains(id)).then(|| Bytes::copy_from_slice(&id.0))
-    }
-
-    fn envelopes(&mut self, ids: &[MsgId], max_bytes: usize) -> Vec<Option<Bytes>> {
-        let most = if self.at_a_time == 0 { ids.len() } else { self.at_a_time };
-        let most = most.min(max_bytes.div_ceil(32));
-        ids.iter().take(most).map(|id| self.envelope(id)).collect()
+        Some(Bytes::copy_from_slice(&id.0))
     }
 }
 
@@ -233,39 +223,6 @@ fn a_range_hides_what_lies_outside() {
     look.range = ExpiryRange { from: 20, to: 10 };
     look.question = Question::Root;
     assert!(matches!(tree.answer(&look, &mut ids).unwrap(), Finding::Root(root, 0) if root == Root::default()));
-}
-
-#[test]
-fn everything_is_served_once_however_much_a_source_gives_at_a_time() {
-    let mut ids = Ids::default();
-    ids.held.extend((0..1_000).map(|number| key(7, number)));
-    let numbered = |of: u64| ids.held.iter().filter(move |(_, id)| u64::from(id.0[0]) % 16 == of).map(|(_, id)| *id);
-    let (damaged, theirs): (BTreeSet<_>, BTreeSet<_>) = (numbered(1).collect(), numbered(2).collect());
-    for (at_a_time, max_bytes, theirs) in [
-        (0, usize::MAX, BTreeSet::new()),
-        (0, 32 * 10, theirs.clone()),
-        (1, usize::MAX, theirs.clone()),
-        (7, 32 * 5, theirs),
-    ] {
-        let mut source = Ids { at_a_time, damaged: damaged.clone(), ..ids.clone() };
-        let held = theirs.iter().map(|id| listed(&[3; 32], id)).collect();
-        let entries: Arc<[_]> = vec![TreeEntry { node: TreeNode::All, held, gone: vec![] }].into();
-        let (mut place, mut served, mut known) = (Some(Place::default()), Vec::new(), Vec::new());
-        while let Some(from) = place {
-            let question = Question::Serve { entries: Arc::clone(&entries), from, max_bytes };
-            let Finding::Page(page) = Tree::default().answer(&look(question), &mut source).unwrap() else {
-                panic!("a page")
-            };
-            assert!(page.envelopes.len() <= 128.min(max_bytes / 32));
-            served.extend(page.envelopes);
-            known.extend(page.known);
-            place = page.next;
-        }
-        let all = ids.held.iter().map(|(_, id)| *id).filter(|id| !damaged.contains(id) && !theirs.contains(id));
-        assert_eq!(served, all.map(|id| Bytes::copy_from_slice(&id.0)).collect::<Vec<_>>());
-        known.sort_unstable();
-        assert!(known.into_iter().map(usize::from).eq(0..theirs.len()), "each once");
-    }
 }
 
 #[test]
