@@ -34,13 +34,13 @@ const RESTORE_BATCH: usize = 1_000;
 /// How many bytes of the new database's pages are kept in memory. Those of one being written are many.
 const COPY_CACHE_MIN_BYTES: usize = 32 << 20;
 
-pub(crate) fn new_database(settings: &Settings, storage: Storage) -> Result<Database> {
+fn new_database(settings: &Settings, storage: Storage) -> Result<Database> {
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes.max(COPY_CACHE_MIN_BYTES));
     builder.create_with_backend(storage).map_err(fault::in_opening)
 }
 
-pub(crate) fn begin(db: &Database) -> Tried<WriteTransaction> {
+fn begin(db: &Database) -> Tried<WriteTransaction> {
     let mut transaction = db.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
@@ -58,16 +58,25 @@ pub(crate) fn copy(settings: &Settings, old: Storage, new: Storage, progress: &m
     let mut builder = Builder::new();
     builder.set_cache_size(settings.cache_bytes);
     let old = builder.open_read_only_with_backend(old).map_err(fault::in_opening)?;
+    write_whole(settings, new, |to| copy_all(&old.begin_read()?, to, progress))
+}
+
+/// Makes a database in one transaction, as small as it gets.
+pub(crate) fn write_whole(
+    settings: &Settings,
+    new: Storage,
+    write: impl FnOnce(&WriteTransaction) -> Tried<()>,
+) -> Result<()> {
     let mut db = new_database(settings, new)?;
-    let copied = (|| {
-        let (from, to) = (old.begin_read()?, begin(&db)?);
-        copy_all(&from, &to, progress)?;
+    let written = (|| {
+        let to = begin(&db)?;
+        write(&to)?;
         to.commit()?;
-        // What the copying itself freed, and the room that the file grew ahead.
+        // What the writing itself freed, and the room that the file grew ahead.
         while db.compact()? {}
         Ok(())
     })();
-    settle(copied)
+    settle(written)
 }
 
 fn copy_all(from: &ReadTransaction, to: &WriteTransaction, progress: &mut Progress<'_>) -> Tried<()> {

@@ -16,10 +16,10 @@ use redb::{
 use rumormill_api::{ExpiryHour, MsgId, Progress, Result, RoomTag};
 
 use crate::fault::{self, Tried};
-use crate::opening::{create_tables, settle};
+use crate::opening::create_tables;
 use crate::options::Settings;
-use crate::place::{Place, Storage};
-use crate::rebuild::{Salvaged, Told, begin, copy_table, each, new_database, restore};
+use crate::place::Place;
+use crate::rebuild::{Salvaged, Told, copy_table, each, restore, write_whole};
 use crate::row::{Places, halves, room_number, window_check};
 use crate::tables::{
     ARCHIVE_ORDER, ARCHIVE_PAGES, ENVELOPES, Id, ROOMS, SOURCES, STATE, Set, TOMBSTONE_ORDER, TOMBSTONES, Table,
@@ -64,7 +64,12 @@ pub(crate) fn convert(place: &dyn Place, settings: &Settings, broken: bool) -> R
             tracing::warn!(backend = NAME, kept = mended.kept, lost = mended.lost.len(), "{FILE_NAME} was damaged");
             return Ok(());
         }
-        copy(settings, &old, new, &mut |done, total| tracing::debug!(backend = NAME, done, total, "converting"))
+        write_whole(settings, new, |to| {
+            create_tables(to)?;
+            let progress: &mut Progress<'_> =
+                &mut |done, total| tracing::debug!(backend = NAME, done, total, "converting");
+            copy_all(&old.begin_read()?, to, progress)
+        })
     })
 }
 
@@ -80,20 +85,6 @@ fn open(place: &dyn Place, settings: &Settings) -> Result<redb::ReadOnlyDatabase
         opened => opened,
     }
     .map_err(fault::in_opening)
-}
-
-fn copy(settings: &Settings, old: &impl ReadableDatabase, new: Storage, progress: &mut Progress<'_>) -> Result<()> {
-    let mut db = new_database(settings, new)?;
-    let copied = (|| {
-        let (from, to) = (old.begin_read()?, begin(&db)?);
-        create_tables(&to)?;
-        copy_all(&from, &to, progress)?;
-        to.commit()?;
-        // The room that the file grew ahead.
-        while db.compact()? {}
-        Ok(())
-    })();
-    settle(copied)
 }
 
 /// Table by table in the order of its keys, so that the new pages get full.

@@ -226,10 +226,11 @@ pub(crate) fn append(transaction: &WriteTransaction, batch: &[Entry]) -> Tried<(
                 new
             }
             Entry::Archive { room, lamport, .. } => {
-                let new = touched.places.lamport(room_number(room)).is_none();
+                let number = room_number(room);
+                let new = touched.places.lamport(number).is_none();
                 if new {
                     rooms.insert(*room);
-                    touched.places.rooms.push((room_number(room), *lamport));
+                    touched.places.rooms.push((number, *lamport));
                     touched.new_rooms += 1;
                 }
                 new

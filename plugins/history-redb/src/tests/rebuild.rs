@@ -6,7 +6,7 @@ use rumormill_api::{
 };
 
 use super::disk::{Chance, Disk, Trouble};
-use super::script::{ROOM, batch, check, envelope, id, open};
+use super::script::{ROOM, batch, check, damage, id, open};
 use super::seeds;
 use crate::RedbHistory;
 
@@ -47,14 +47,8 @@ fn a_check_reads_everything_once_and_names_what_is_damaged() {
     for limit in [1, 7, 60, 1_000] {
         assert_eq!(checked(&open(&disk).unwrap(), limit), (MESSAGES, Vec::new()));
     }
-    disk.damage(|bytes| {
-        for n in [4, 9] {
-            let needle = &envelope(n)[..64];
-            let places: Vec<_> =
-                bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
-            places.into_iter().for_each(|at| bytes[at + 33] ^= 1);
-        }
-    });
+    damage(&disk, 4, 33);
+    damage(&disk, 9, 33);
     let mut history = open(&disk).unwrap();
     let mut expected: Vec<_> = [4, 9].map(|n| Damaged { id: id(n), rooms: vec![ROOM] }).into();
     expected.sort_unstable_by_key(|damaged| damaged.id);
@@ -99,11 +93,7 @@ fn compacting_changes_nothing_but_the_size() {
 #[test]
 fn what_is_damaged_is_not_compacted() {
     let disk = filled();
-    disk.damage(|bytes| {
-        let needle = &envelope(4)[..64];
-        let places: Vec<_> = bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
-        places.into_iter().for_each(|at| bytes[at] ^= 1);
-    });
+    damage(&disk, 4, 0);
     let mut history = open(&disk).unwrap();
     let before = disk.len();
     let error = compact(&mut history).unwrap_err();

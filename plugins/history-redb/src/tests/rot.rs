@@ -3,7 +3,7 @@
 use rumormill_api::{Cursor, Damaged, ErrorKind, ExpiryRange, History as _, Mended, RoomTag, Shelf};
 
 use super::disk::{Chance, Disk};
-use super::script::{EXPIRY, ROOM, batch, envelope, id, open};
+use super::script::{EXPIRY, ROOM, batch, damage, envelope, id, open};
 use super::seeds;
 
 const MESSAGES: u64 = 40;
@@ -21,13 +21,7 @@ fn filled() -> Disk {
 #[test]
 fn a_damaged_envelope_is_named_left_out_and_replaced() {
     let disk = filled();
-    disk.damage(|bytes| {
-        let needle = &envelope(7)[..64];
-        // A page may stand in the file more than once: the older copies are free.
-        let places: Vec<_> = bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
-        assert!(!places.is_empty());
-        places.into_iter().for_each(|at| bytes[at + 33] ^= 1);
-    });
+    damage(&disk, 7, 33);
     let mut history = open(&disk).unwrap();
     for shelf in [Shelf::Window, Shelf::Archive(ROOM)] {
         assert_eq!(history.get(shelf, &id(7)).unwrap_err().kind(), ErrorKind::Corrupt);
@@ -49,11 +43,7 @@ fn a_damaged_envelope_is_named_left_out_and_replaced() {
 #[test]
 fn a_damaged_place_is_named_with_its_room_and_taken_again() {
     let disk = filled();
-    disk.damage(|bytes| {
-        let needle = &envelope(7)[..64];
-        let places: Vec<_> = bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(at, _)| at).collect();
-        places.into_iter().for_each(|at| bytes[at - 5] ^= 1);
-    });
+    damage(&disk, 7, -5);
     for forgotten in [false, true] {
         let disk = disk.copy();
         let mut history = open(&disk).unwrap();

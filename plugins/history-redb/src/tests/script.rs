@@ -32,6 +32,18 @@ pub(super) fn id(n: u64) -> MsgId {
     MsgId::of(&envelope(n))
 }
 
+/// Flips a bit of the byte that lies so far from the beginning of the `n`th envelope, wherever a copy of it stands in the
+/// file: the older copies of a page are free.
+pub(super) fn damage(disk: &Disk, n: u64, at: isize) {
+    disk.damage(|bytes| {
+        let needle = &envelope(n)[..64];
+        let places: Vec<_> =
+            bytes.windows(64).enumerate().filter(|(_, at)| at == &needle).map(|(place, _)| place).collect();
+        assert!(!places.is_empty());
+        places.into_iter().for_each(|place| bytes[place.strict_add_signed(at)] ^= 1);
+    });
+}
+
 /// The `n`th message on both shelves, and a counter.
 pub(super) fn batch(n: u64) -> Vec<Entry> {
     let (id, envelope) = (id(n), envelope(n));
