@@ -3,16 +3,17 @@
 //! The editor (rustyline) blocks, so it has a thread of its own; it is asked for one line at a time. What is to be shown
 //! goes through its external printer, which repaints a half-typed line below it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::mpsc as std_mpsc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rustyline::completion::Completer;
-use rustyline::config::CompletionType;
+use rustyline::config::{ColorMode, CompletionType};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use super::input::INPUT_LINE_MAX_BYTES;
 use super::output::Output;
+use super::prompt::Gate;
 use super::render::{self, Item};
 use super::session::{After, Session};
 use super::stream::Screen;
@@ -35,8 +37,6 @@ use crate::room::{sanitize, sanitize_line};
 pub const TYPED_LINES_MAX: usize = 1_000;
 /// How long the prompt waits for what a line does, in milliseconds; after that it comes back, and the line goes on.
 const PROMPT_WAIT_MS: u64 = 1_000;
-/// How long what is to be shown waits for the next prompt, in milliseconds.
-const PRINT_WAIT_MS: u64 = 1_500;
 /// How often the progress of loading a history is shown, in milliseconds.
 const PROGRESS_EVERY_MS: u64 = 250;
 /// Goes one line up and wipes it: the bar is drawn over the one before it.
@@ -62,8 +62,8 @@ enum Typed {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// Signalled when `State::reading` is set.
-    prompt: Condvar,
+    /// Between the editor and what is printed.
+    gate: Gate,
 }
 
 #[derive(Default)]
@@ -74,40 +74,11 @@ struct State {
     chat: Option<Arc<str>>,
     /// What stands in the line.
     line: String,
-    /// Whether the editor reads (or will at once).
-    reading: bool,
-    /// Whether the prompt was waited for in vain since it was last there.
-    gave_up: bool,
-    /// Whether there will be no prompt any more.
-    over: bool,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_reading(&self, reading: bool) {
-        let mut state = self.state();
-        state.reading = reading;
-        state.gave_up &= !reading;
-        drop(state);
-        self.prompt.notify_all();
-    }
-
-    fn set_over(&self) {
-        self.state().over = true;
-        self.prompt.notify_all();
-    }
-
-    /// Waits a moment for the prompt: what is printed through it keeps its order, and doesn't tear a line apart.
-    fn wait_for_prompt(&self) {
-        let wait = Duration::from_millis(PRINT_WAIT_MS);
-        let waited =
-            self.prompt.wait_timeout_while(self.state(), wait, |state| !(state.reading || state.gave_up || state.over));
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        // A command that prints on and on would else wait for each of its pages.
-        state.gave_up = !state.reading;
     }
 }
 
@@ -137,7 +108,7 @@ pub(super) async fn run(
         interrupted: false,
     };
     line.serve(typed, events).await;
-    line.shared.set_reading(false);
+    line.shared.gate.set_over();
     line.screen.finish().await;
     terminal.restore();
     Ok(())
@@ -189,7 +160,7 @@ impl Line {
                         self.interrupt().await;
                     }
                     if after.is_some_and(|after| after.quit) {
-                        self.shared.set_over();
+                        self.shared.gate.set_over();
                     } else {
                         self.ask();
                     }
@@ -358,10 +329,9 @@ fn start(session: &Session, shared: &Arc<Shared>, lines_file: Option<PathBuf>) -
     let failed = |error: ReadlineError| UiError::Terminal(error.to_string());
     let mut editor = editor(session, shared, lines_file.as_deref()).map_err(failed)?;
     let mut printer = editor.create_external_printer().map_err(failed)?;
-    let gate = Arc::clone(shared);
+    let printing = Arc::clone(shared);
     let output = Output::start(move |text| {
-        gate.wait_for_prompt();
-        printer.print(text.to_owned()).map_err(std::io::Error::other)
+        printing.gate.print(|| printer.print(text.to_owned())).map_err(std::io::Error::other)
     });
     let output = output.map_err(UiError::Thread)?;
 
@@ -371,9 +341,9 @@ fn start(session: &Session, shared: &Arc<Shared>, lines_file: Option<PathBuf>) -
     let read = move || {
         for Ask { prompt, initial } in asked {
             shared.state().line.clear();
-            shared.set_reading(true);
+            shared.gate.prompt_comes();
             let line = editor.readline_with_initial(&prompt, (&initial, ""));
-            shared.set_reading(false);
+            shared.gate.prompt_gone();
             let answer = match line {
                 Ok(line) => {
                     remember(&mut editor, &line, lines_file.as_deref());
@@ -384,7 +354,7 @@ fn start(session: &Session, shared: &Arc<Shared>, lines_file: Option<PathBuf>) -
             };
             let end = matches!(answer, Typed::End);
             if answers.blocking_send(answer).is_err() || end {
-                shared.set_over();
+                shared.gate.set_over();
                 return;
             }
         }
@@ -401,6 +371,8 @@ fn editor(session: &Session, shared: &Arc<Shared>, lines_file: Option<&Path>) ->
         .history_ignore_dups(true)?
         .history_ignore_space(true)
         .completion_type(CompletionType::List)
+        // Whatever the terminal: what paints the prompt is to say so.
+        .color_mode(ColorMode::Forced)
         .build();
     let mut editor = LineEditor::with_config(config)?;
     editor.set_helper(Some(LineHelper { commands: Arc::clone(session.commands()), shared: Arc::clone(shared) }));
@@ -465,7 +437,13 @@ impl Hinter for LineHelper {
     }
 }
 
-impl Highlighter for LineHelper {}
+/// Paints nothing in colours; called with every painting of the prompt, and in raw mode, it says that it is there.
+impl Highlighter for LineHelper {
+    fn highlight_prompt<'b, 's: 'b, 'p: 'b>(&'s self, prompt: &'p str, _: bool) -> Cow<'b, str> {
+        self.shared.gate.prompt_painted();
+        Cow::Borrowed(prompt)
+    }
+}
 impl Validator for LineHelper {}
 impl Helper for LineHelper {}
 

@@ -19,6 +19,7 @@ mod line;
 mod output;
 mod plain;
 mod progress;
+mod prompt;
 mod render;
 mod session;
 mod stream;
