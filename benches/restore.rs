@@ -22,6 +22,7 @@ use rumormill::proto::sim::envelope;
 use rumormill::proto::wire::{Batch, ENVELOPE_LIFE_HOURS, HOUR_MS, Kind, LINK_VERSION_MIN, frame};
 use rumormill::state::Profile;
 use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 /// Messages in the room, if the environment doesn't say.
@@ -37,7 +38,8 @@ fn main() {
     let testing = !std::env::args().any(|arg| arg == "--bench");
     let given = std::env::var("RESTORE_MESSAGES").ok().and_then(|messages| messages.parse().ok());
     let messages = given.unwrap_or(if testing { 500 } else { MESSAGES });
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    // The live flood's source, and what comes out at the other end.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(run(messages));
 }
 
@@ -53,10 +55,10 @@ async fn run(messages: usize) {
     let alone = live.measure(LIVE_ALONE, || false).await;
     // The newcomer is told of the member: a node that had been started with it would have begun before.
     let other = Handle::new(Arc::clone(&newcomer.node) as Arc<dyn NodeApi>, Arc::new(NoHooks));
-    drop(newcomer);
     other.shutdown();
     drop(live);
     pause_until_stopped(&other).await;
+    drop((newcomer, other));
 
     let (began, used) = (Instant::now(), processor_time());
     let (newcomer, newcomer_addr) = start(&folder, "restored", &[member_addr]).await;
@@ -123,12 +125,21 @@ impl Latencies {
     }
 
     fn show(&self, percent: usize) -> String {
-        format!("{:.0?}", self.at(percent))
+        format!("{:.2?}", self.at(percent))
     }
 }
 
+/// A node with a runtime of its own, as it has in its process.
 struct Running {
     node: Arc<Node>,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Here nothing may wait for its threads.
+        self.runtime.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 async fn start(folder: &TempDir, name: &str, peers: &[PeerAddr]) -> (Running, PeerAddr) {
@@ -143,10 +154,11 @@ async fn start(folder: &TempDir, name: &str, peers: &[PeerAddr]) -> (Running, Pe
     let profile = Profile::open(&folder.path().join(name)).expect("a new profile");
     let builder = Builder::new(config, profile);
     let mut events = builder.subscribe();
-    let node = builder.start().await.expect("it starts");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let node = runtime.spawn(builder.start()).await.expect("it doesn't panic").expect("it starts");
     loop {
         if let Event::Ready { listen } = events.recv().await.expect("it becomes ready") {
-            return (Running { node }, listen[0].clone());
+            return (Running { node, runtime: Some(runtime) }, listen[0].clone());
         }
     }
 }

@@ -252,6 +252,33 @@ fn a_signal_ends_a_node_cleanly() {
     assert_eq!(texts, ["-TERM", "-INT"]);
 }
 
+/// What relays goes before what keeps, also where the processors are busy.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_threads_of_the_history_are_nice_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let [port] = free_ports::<1>();
+    let config =
+        TestConfig { name: "alice", port, peers: vec![], chats: vec![("study", secret(1))], extra: String::new() }
+            .write(folder.path());
+    let mut alice = Node::start(&config, &folder.path().join("state"));
+    alice.say("both of them have been at work");
+    let task = format!("/proc/{}/task", alice.pid());
+    // A thread may end meanwhile. Its name stands in brackets, and its nice value is the 17th field behind them.
+    let thread = |path: &Path| {
+        let stat = std::fs::read_to_string(path.join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        Some((name.to_owned(), rest.split(' ').nth(16)?.parse::<i32>().ok()?))
+    };
+    let (_, of_all) = thread(&Path::new(&task).join(alice.pid().to_string())).unwrap();
+    let threads = std::fs::read_dir(&task).unwrap().filter_map(|entry| thread(&entry.ok()?.path()));
+    let mut nice: Vec<_> = threads.filter(|(_, nice)| *nice != of_all).collect();
+    nice.sort();
+    // Where everything is nicer already, nothing is left to do.
+    let expected: &[_] = if of_all < 10 { &["rumor-open", "rumor-vault"] } else { &[] };
+    assert_eq!(nice, expected.iter().map(|name| ((*name).to_owned(), 10)).collect::<Vec<_>>());
+}
+
 /// `rumor bot run`: one bot on a node of its own, which answers over the network and reloads as it is saved.
 #[test]
 fn a_bot_runs_without_a_terminal_and_reloads_as_it_is_saved() {

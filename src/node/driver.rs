@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use rumormill_api::{
-    Dedup, Direction, ExpiryHour, ExpiryRange, LinkEvent, LinkId, LinkInfo, Links, MsgId, PeerAddr, SendError,
+    Dedup, Direction, ExpiryHour, ExpiryRange, Frame, LinkEvent, LinkId, LinkInfo, Links, MsgId, PeerAddr, SendError,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -306,8 +306,8 @@ impl Driver {
             let done = outputs.is_empty();
             for output in outputs.drain(..) {
                 match output {
-                    Output::Send(link, frame) if wire::is_bulk(&frame) => self.send_bulk(link, frame),
-                    Output::Send(link, frame) => self.state.outbox.push(link, frame),
+                    Output::Send(link, frame) if wire::is_bulk(&frame) => self.state.outbox.bulk.push(link, frame),
+                    Output::Send(link, frame) => self.state.outbox.frames.push(link, frame),
                     Output::Dial(addr) => self.dial(&addr),
                     Output::Close(link) => self.close(link),
                     Output::Accept(one) => self.state.outbox.accepted.push(one),
@@ -348,28 +348,28 @@ impl Driver {
         outbox.commands.push(command);
     }
 
-    /// Hands every link what it is to send.
+    /// Hands every link what it is to send, and then what can wait.
     fn flush(&mut self) {
         let Self { links, shared, engine, state, now, .. } = self;
         let DriverState { outbox, schemes, .. } = state;
-        outbox.flush(|link, frames| {
-            let Some(links) = schemes.get(&link).and_then(|scheme| links.get(scheme)) else { return };
-            loop {
-                match links.try_send_all(link, frames) {
-                    Ok(()) | Err(SendError::Gone) => return,
-                    Err(SendError::Full) => return engine.handle(Input::LinkFull(link), *now),
-                    Err(SendError::Invalid) => {
-                        shared.count("invalid_frame");
-                        tracing::error!(%link, "the engine made a frame that the transport refuses");
-                        frames.remove(0);
-                    }
-                }
+        let links_of = |link: LinkId| schemes.get(&link).and_then(|scheme| links.get(scheme));
+        outbox.frames.flush(|link, frames| {
+            let Some(links) = links_of(link) else { return };
+            if hand_on(link, frames, shared, |frames| links.try_send_all(link, frames)) == Err(SendError::Full) {
+                engine.handle(Input::LinkFull(link), *now);
+            }
+        });
+        outbox.bulk.flush(|link, frames| {
+            let Some(links) = links_of(link) else { return };
+            if hand_on(link, frames, shared, |frames| links.try_send_bulk(link, frames)) == Err(SendError::Full) {
+                // The session misses it, fails, and another brings what this one didn't.
+                shared.count("bulk_full");
             }
         });
     }
 
     fn close(&mut self, link: LinkId) {
-        let mut last_words = self.state.outbox.take(link);
+        let mut last_words = self.state.outbox.frames.take(link);
         if let Some(links) = self.links_of(link) {
             // A link that can't take them is closed without.
             let _ = links.try_send_all(link, &mut last_words);
@@ -390,20 +390,6 @@ impl Driver {
     fn links_of(&self, link: LinkId) -> Option<&dyn Links> {
         let scheme = self.state.schemes.get(&link)?;
         self.links.get(scheme).map(|links| &**links)
-    }
-
-    /// What was asked for comes when there is room: the live flood goes first.
-    fn send_bulk(&self, link: LinkId, frame: rumormill_api::Frame) {
-        let Some(links) = self.links_of(link) else { return };
-        match links.try_send_bulk(link, frame) {
-            Ok(()) | Err(SendError::Gone) => {}
-            // The session misses it, fails, and another brings what this one didn't.
-            Err(SendError::Full) => self.shared.count("bulk_full"),
-            Err(SendError::Invalid) => {
-                self.shared.count("invalid_frame");
-                tracing::error!(%link, "the engine made a frame that the transport refuses");
-            }
-        }
     }
 
     fn dial(&mut self, addr: &PeerAddr) {
@@ -614,6 +600,25 @@ impl Driver {
                 Some(_) => {}
                 None => return,
             }
+        }
+    }
+}
+
+/// Hands a link its frames; one that the transport refuses is left out.
+fn hand_on(
+    link: LinkId,
+    frames: &mut Vec<Frame>,
+    shared: &Shared,
+    mut send: impl FnMut(&mut Vec<Frame>) -> Result<(), SendError>,
+) -> Result<(), SendError> {
+    loop {
+        match send(frames) {
+            Err(SendError::Invalid) => {
+                shared.count("invalid_frame");
+                tracing::error!(%link, "the engine made a frame that the transport refuses");
+                frames.remove(0);
+            }
+            result => return result,
         }
     }
 }

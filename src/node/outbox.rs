@@ -22,12 +22,36 @@ pub(super) struct Outbox {
     pub(super) commands: Vec<Command>,
     /// Envelopes for the vault, to be handed over as one command.
     pub(super) accepted: Vec<Accepted>,
+    /// For the links, at once.
+    pub(super) frames: ByLink,
+    /// For the links, when there is room: the live flood goes first.
+    pub(super) bulk: ByLink,
+}
+
+impl Outbox {
+    /// Forgets a link.
+    pub(super) fn forget(&mut self, link: LinkId) {
+        self.frames.forget(link);
+        self.bulk.forget(link);
+    }
+
+    /// Gives the list of outputs back, emptied, to be used again.
+    pub(super) fn give_back(&mut self, mut outputs: Vec<Output>) {
+        outputs.clear();
+        outputs.shrink_to(OUTPUTS_KEPT);
+        self.outputs = outputs;
+    }
+}
+
+/// Frames by their links.
+#[derive(Default)]
+pub(super) struct ByLink {
     frames: Vec<(LinkId, Vec<Frame>)>,
     /// Where the last frame was put: the engine names its links in order, so the next one is close behind.
     at: usize,
 }
 
-impl Outbox {
+impl ByLink {
     /// Adds a frame for a link, behind those that it has.
     pub(super) fn push(&mut self, link: LinkId, frame: Frame) {
         let (before, after) = (0..self.at, self.at..self.frames.len());
@@ -54,17 +78,9 @@ impl Outbox {
         }
     }
 
-    /// Forgets a link.
-    pub(super) fn forget(&mut self, link: LinkId) {
+    fn forget(&mut self, link: LinkId) {
         self.frames.retain(|(id, _)| *id != link);
         self.at = 0;
-    }
-
-    /// Gives the list of outputs back, emptied, to be used again.
-    pub(super) fn give_back(&mut self, mut outputs: Vec<Output>) {
-        outputs.clear();
-        outputs.shrink_to(OUTPUTS_KEPT);
-        self.outputs = outputs;
     }
 }
 
@@ -78,27 +94,27 @@ mod tests {
 
     #[test]
     fn frames_are_handed_on_by_link_each_links_in_order() {
-        let mut outbox = Outbox::default();
+        let mut frames = ByLink::default();
         for round in 0..2 {
             for (link, n) in [(3, 1), (1, 2), (2, 3), (3, 4), (1, 5), (1, 6), (2, 7)] {
-                outbox.push(LinkId(link), frame(n));
+                frames.push(LinkId(link), frame(n));
             }
-            assert_eq!(outbox.take(LinkId(2)), [frame(3), frame(7)]);
-            assert!(outbox.take(LinkId(9)).is_empty(), "a link without frames");
+            assert_eq!(frames.take(LinkId(2)), [frame(3), frame(7)]);
+            assert!(frames.take(LinkId(9)).is_empty(), "a link without frames");
             let mut sent = Vec::new();
-            outbox.flush(|link, frames| sent.push((link.0, frames.clone())));
+            frames.flush(|link, all| sent.push((link.0, all.clone())));
             assert_eq!(sent, [(3, vec![frame(1), frame(4)]), (1, vec![frame(2), frame(5), frame(6)])], "round {round}");
         }
-        outbox.push(LinkId(1), frame(1));
-        outbox.forget(LinkId(1));
-        outbox.flush(|link, _| panic!("{link} is forgotten"));
+        frames.push(LinkId(1), frame(1));
+        frames.forget(LinkId(1));
+        frames.flush(|link, _| panic!("{link} is forgotten"));
     }
 
     #[test]
     fn what_a_link_refuses_is_dropped() {
-        let mut outbox = Outbox::default();
-        outbox.push(LinkId(1), frame(1));
-        outbox.flush(|_, _| {});
-        outbox.flush(|_, frames| panic!("{frames:?} is still there"));
+        let mut frames = ByLink::default();
+        frames.push(LinkId(1), frame(1));
+        frames.flush(|_, _| {});
+        frames.flush(|_, all| panic!("{all:?} is still there"));
     }
 }

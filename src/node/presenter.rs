@@ -1,10 +1,12 @@
 //! Between the vault and the event bus: `receive` filters run here, off the flood's and the store's path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop;
 use tokio::time::Instant;
 
 use super::api::{Event, Message, NoticeLevel};
@@ -45,17 +47,15 @@ struct Gap {
 pub(super) struct Presenter {
     shared: Arc<Shared>,
     hooks: Arc<dyn Hooks>,
-    queue: mpsc::Receiver<Shown>,
+    queue: ShownQueue,
     /// How many messages the filters are asked about now.
     asked: usize,
-    /// What was taken from the queue behind these.
-    behind: Option<Shown>,
 }
 
 impl Presenter {
     /// Shows what comes out of the queue.
-    pub(super) fn new(shared: Arc<Shared>, hooks: Arc<dyn Hooks>, queue: mpsc::Receiver<Shown>) -> Self {
-        Self { shared, hooks, queue, asked: 0, behind: None }
+    pub(super) fn new(shared: Arc<Shared>, hooks: Arc<dyn Hooks>, queue: ShownQueue) -> Self {
+        Self { shared, hooks, queue, asked: 0 }
     }
 
     /// Runs until the vault is gone and everything it handed over is shown, or until `vault_gone` and a while more: a
@@ -76,7 +76,7 @@ impl Presenter {
         for _ in 0..self.asked {
             shared.count("not_shown_live");
         }
-        while let Some(shown) = self.behind.take().or_else(|| self.queue.try_recv().ok()) {
+        while let Some(shown) = self.queue.try_next(|_| true) {
             match shown {
                 Shown::Sent(event) => shared.emit(event),
                 Shown::Message(message) if message.mine => shared.emit(Event::Message(message)),
@@ -90,15 +90,14 @@ impl Presenter {
         let mut gaps: BTreeMap<Arc<str>, Gap> = BTreeMap::new();
         loop {
             let due = gaps.values().filter_map(|gap| gap.due).min();
-            let shown = match self.behind.take() {
-                Some(shown) => Some(shown),
-                None => tokio::select! {
-                    shown = self.queue.recv() => shown,
-                    () = wait_until(due) => {
-                        self.tell_gaps(&mut gaps);
-                        continue;
-                    }
-                },
+            // What a turn of the vault brings may be a thousand messages.
+            coop::consume_budget().await;
+            let shown = tokio::select! {
+                shown = self.queue.next() => shown,
+                () = wait_until(due) => {
+                    self.tell_gaps(&mut gaps);
+                    continue;
+                }
             };
             match shown {
                 Some(Shown::Sent(event)) => self.shared.emit(event),
@@ -120,16 +119,11 @@ impl Presenter {
     /// The message, and those of others that wait right behind it.
     fn those_that_wait_with(&mut self, message: Message) -> Vec<Message> {
         let mut messages = vec![message];
+        let others = |shown: &Shown| matches!(shown, Shown::Message(message) if !message.mine);
         while messages.len() < FILTERED_AT_ONCE_MAX
-            && let Ok(shown) = self.queue.try_recv()
+            && let Some(Shown::Message(message)) = self.queue.try_next(others)
         {
-            match shown {
-                Shown::Message(message) if !message.mine => messages.push(message),
-                other => {
-                    self.behind = Some(other);
-                    break;
-                }
-            }
+            messages.push(message);
         }
         messages
     }
@@ -157,26 +151,76 @@ impl Presenter {
     }
 }
 
+/// The way from the vault to the presenter: bounded in messages, and handed over turn by turn, so that one turn wakes the
+/// presenter once.
+pub(super) fn queue(shared: Arc<Shared>) -> (ToPresenter, ShownQueue) {
+    let (turns, queue) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let to = ToPresenter { turns, waiting: Arc::clone(&waiting), shared };
+    (to, ShownQueue { turns: queue, taken: VecDeque::new(), waiting })
+}
+
 /// The vault's end: never blocks.
-#[derive(Clone)]
 pub(super) struct ToPresenter {
-    pub(super) queue: mpsc::Sender<Shown>,
-    pub(super) shared: Arc<Shared>,
+    turns: mpsc::UnboundedSender<Vec<Shown>>,
+    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
 impl ToPresenter {
-    pub(super) fn show(&self, shown: Shown) {
-        let others = matches!(&shown, Shown::Message(message) if !message.mine);
-        if others && self.queue.capacity() <= PRESENTER_RESERVE || self.queue.try_send(shown).is_err() {
-            // Told once per backlog, not once per message.
-            if self.shared.count_up("not_shown_live") % 1_000 == 1 {
+    /// Shows what one turn brought, in its order; past the bound nothing, but the history has it.
+    pub(super) fn show(&self, mut turn: Vec<Shown>) {
+        let mut waiting = self.waiting.load(Ordering::Acquire);
+        turn.retain(|shown| {
+            let others = matches!(shown, Shown::Message(message) if !message.mine);
+            let most = if others { PRESENTER_QUEUE_MAX - PRESENTER_RESERVE } else { PRESENTER_QUEUE_MAX };
+            let room = waiting < most;
+            if room {
+                waiting += 1;
+            } else if self.shared.count_up("not_shown_live") % 1_000 == 1 {
+                // Told once per backlog, not once per message.
                 self.shared.notice(
                     NoticeLevel::Warning,
                     "node",
                     "messages come faster than scripts can filter them: some are only in the history (show history)",
                 );
             }
+            room
+        });
+        if !turn.is_empty() {
+            self.waiting.fetch_add(turn.len(), Ordering::AcqRel);
+            // The presenter is gone only when the node is.
+            let _ = self.turns.send(turn);
         }
+    }
+}
+
+/// The presenter's end.
+pub(super) struct ShownQueue {
+    turns: mpsc::UnboundedReceiver<Vec<Shown>>,
+    taken: VecDeque<Shown>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl ShownQueue {
+    /// What is next; `None` once the vault is gone and nothing is left. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Shown> {
+        loop {
+            if let Some(shown) = self.try_next(|_| true) {
+                return Some(shown);
+            }
+            self.taken = self.turns.recv().await?.into();
+        }
+    }
+
+    /// What is next, if it is there and wanted.
+    pub(super) fn try_next(&mut self, wanted: impl FnOnce(&Shown) -> bool) -> Option<Shown> {
+        if self.taken.is_empty() {
+            self.taken = self.turns.try_recv().ok()?.into();
+        }
+        let shown = self.taken.pop_front_if(|shown| wanted(shown))?;
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        Some(shown)
     }
 }
 

@@ -16,7 +16,7 @@ use super::clock::{Clock, Entropy, system_entropy};
 use super::driver::{Driver, DriverState};
 use super::ext::Hooks;
 use super::handle::Node;
-use super::presenter::{PRESENTER_QUEUE_MAX, Presenter, ToPresenter};
+use super::presenter::{self, Presenter};
 use super::relays::Relays;
 use super::shared::{EVENT_BUS_CAPACITY, Shared};
 use super::vault::{self, Progress, ToVault, VAULT_QUEUE_MAX, Vault};
@@ -55,6 +55,10 @@ pub enum StartError {
         source: std::io::Error,
     },
 }
+
+/// The nice value of the history's threads: theirs is a tenth of the weight of those that relay.
+#[cfg(target_os = "linux")]
+const HISTORY_NICE: i32 = 10;
 
 /// How many requests wait for the driver.
 const REQUESTS_MAX: usize = 256;
@@ -140,7 +144,7 @@ impl Parts {
             engine.handle(Input::OwnRecord(Some(record)), now);
         }
 
-        let (shown, queue) = mpsc::channel(PRESENTER_QUEUE_MAX);
+        let (to_presenter, queue) = presenter::queue(Arc::clone(&shared));
         let relays = Relays::new(Arc::clone(&self.hooks));
         let presenter = Presenter::new(Arc::clone(&shared), self.hooks, queue);
         let (to_vault, commands) = mpsc::channel(VAULT_QUEUE_MAX);
@@ -159,7 +163,7 @@ impl Parts {
             clock: Arc::clone(&self.clock),
             entropy,
             shared: Arc::clone(&shared),
-            presenter: ToPresenter { queue: shown, shared: Arc::clone(&shared) },
+            presenter: to_presenter,
             replies,
             retention: self.retention,
             trees,
@@ -174,8 +178,14 @@ impl Parts {
         } else {
             let (opener, parts) = vault.opener(commands);
             let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-            let opening = thread("rumor-open").spawn(move || opener.run());
-            let keeping = thread("rumor-vault").spawn(move || vault.run(&parts));
+            let opening = thread("rumor-open").spawn(move || {
+                give_way();
+                opener.run();
+            });
+            let keeping = thread("rumor-vault").spawn(move || {
+                give_way();
+                vault.run(&parts);
+            });
             opening
                 .and(keeping)
                 .map_err(|source| StartError::System { what: "can't start the history's threads".into(), source })?;
@@ -233,6 +243,13 @@ impl Parts {
     fn states(&self) -> Result<Vec<RoomState>, StartError> {
         Ok(states(&*self.history, &self.keyring, &self.storage, self.clock.now().unix)?)
     }
+}
+
+/// Lets this thread go after those that relay: while a room is restored, all processors may be busy.
+fn give_way() {
+    // POSIX gives a nice value to processes; Linux gives each thread its own. One that is nicer already stays so.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, HISTORY_NICE);
 }
 
 /// The rooms' states as they were kept; one that is missing or damaged is made anew out of the archive, so that no

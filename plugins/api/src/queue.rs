@@ -41,29 +41,36 @@ struct State {
 }
 
 impl State {
-    fn push(&mut self, frame: Frame, max_bytes: usize) -> Result<(), SendError> {
-        self.check(&frame, max_bytes)?;
-        self.add(frame);
-        Ok(())
-    }
-
-    fn check(&mut self, frame: &Frame, max_bytes: usize) -> Result<(), SendError> {
-        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
-            return Err(SendError::Invalid);
-        }
-        if self.closed {
-            return Err(SendError::Gone);
-        }
-        if !self.frames.is_empty() && self.bytes + frame.len() + FRAME_OVERHEAD_BYTES > max_bytes {
+    /// Takes a frame out, or leaves it with the error.
+    fn push(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
+        self.check(frame)?;
+        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
+        if !self.frames.is_empty() && self.bytes + cost > max_bytes {
             self.full = true;
             return Err(SendError::Full);
         }
+        self.bytes += cost;
+        self.frames.push_back(std::mem::take(frame));
         Ok(())
     }
 
-    fn add(&mut self, frame: Frame) {
-        self.bytes += frame.len() + FRAME_OVERHEAD_BYTES;
-        self.frames.push_back(frame);
+    /// The same with one that can wait.
+    fn push_bulk(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
+        self.check(frame)?;
+        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
+        if !self.bulk.is_empty() && self.bulk_bytes + cost > max_bytes {
+            return Err(SendError::Full);
+        }
+        self.bulk_bytes += cost;
+        self.bulk.push_back(std::mem::take(frame));
+        Ok(())
+    }
+
+    const fn check(&self, frame: &Frame) -> Result<(), SendError> {
+        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
+            return Err(SendError::Invalid);
+        }
+        if self.closed { Err(SendError::Gone) } else { Ok(()) }
     }
 }
 
@@ -81,10 +88,10 @@ impl SendQueue {
     ///
     /// [`SendError::Invalid`] for an empty frame and one longer than [`BATCH_MAX_BYTES`], [`SendError::Gone`] once
     /// closed, [`SendError::Full`] when the bound is reached. Nothing was queued then.
-    pub fn push(&self, frame: Frame) -> Result<(), SendError> {
+    pub fn push(&self, mut frame: Frame) -> Result<(), SendError> {
         let mut state = self.lock();
         let idle = state.frames.is_empty();
-        let pushed = state.push(frame, self.max_bytes);
+        let pushed = state.push(&mut frame, self.max_bytes);
         drop(state);
         if idle && pushed.is_ok() {
             self.ready.notify_one();
@@ -99,12 +106,30 @@ impl SendQueue {
     ///
     /// As for [`push`](Self::push), about the first frame that wasn't queued.
     pub fn push_all(&self, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        self.queue(frames, |state| state.frames.is_empty(), |state, frame| state.push(frame, self.max_bytes))
+    }
+
+    /// Queues frames that can wait, as [`push_all`](Self::push_all) does the others. The bound is that of the others, but
+    /// counted apart, and no [`drained`](Self::drained) follows when it is reached.
+    ///
+    /// # Errors
+    ///
+    /// As [`push_all`](Self::push_all).
+    pub fn push_bulk(&self, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        self.queue(frames, |state| state.bulk.is_empty(), |state, frame| state.push_bulk(frame, self.max_bytes))
+    }
+
+    fn queue(
+        &self,
+        frames: &mut Vec<Frame>,
+        idle: impl FnOnce(&State) -> bool,
+        mut push: impl FnMut(&mut State, &mut Frame) -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         let mut queued = 0;
         let mut state = self.lock();
-        let idle = state.frames.is_empty();
+        let idle = idle(&state);
         let result = frames.iter_mut().try_for_each(|frame| {
-            state.check(frame, self.max_bytes)?;
-            state.add(std::mem::take(frame));
+            push(&mut state, frame)?;
             queued += 1;
             Ok(())
         });
@@ -114,34 +139,6 @@ impl SendQueue {
         }
         frames.drain(..queued);
         result
-    }
-
-    /// Queues a frame that can wait. The bound is that of the others, but counted apart, and no
-    /// [`drained`](Self::drained) follows when it is reached.
-    ///
-    /// # Errors
-    ///
-    /// As [`push`](Self::push).
-    pub fn push_bulk(&self, frame: Frame) -> Result<(), SendError> {
-        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
-            return Err(SendError::Invalid);
-        }
-        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
-        let mut state = self.lock();
-        if state.closed {
-            return Err(SendError::Gone);
-        }
-        if !state.bulk.is_empty() && state.bulk_bytes + cost > self.max_bytes {
-            return Err(SendError::Full);
-        }
-        state.bulk_bytes += cost;
-        state.bulk.push_back(frame);
-        let first = state.bulk.len() == 1;
-        drop(state);
-        if first {
-            self.ready.notify_one();
-        }
-        Ok(())
     }
 
     /// Waits for frames and moves as many into `into` as fit `max_bytes`, at least one. `false` when the queue is closed
@@ -348,9 +345,9 @@ mod tests {
     #[tokio::test]
     async fn what_can_wait_goes_after_the_rest_and_a_part_at_a_time() {
         let queue = SendQueue::new(1 << 20);
-        for _ in 0..100 {
-            queue.push_bulk(vec![9; 1_000].into()).unwrap();
-        }
+        let mut frames: Vec<Frame> = std::iter::repeat_with(|| vec![9; 1_000].into()).take(100).collect();
+        queue.push_bulk(&mut frames).unwrap();
+        assert!(frames.is_empty());
         queue.push(vec![1; 10].into()).unwrap();
         let mut out = Vec::new();
         assert!(queue.take(&mut out, 1 << 20).await);
@@ -369,14 +366,13 @@ mod tests {
     #[test]
     fn what_can_wait_has_a_bound_of_its_own() {
         let queue = SendQueue::new(10 * (100 + FRAME_OVERHEAD_BYTES));
-        for _ in 0..10 {
-            assert_eq!(queue.push_bulk(frame(100)), Ok(()));
-        }
-        assert_eq!(queue.push_bulk(frame(100)), Err(SendError::Full));
+        let mut frames = vec![frame(100); 12];
+        assert_eq!(queue.push_bulk(&mut frames), Err(SendError::Full));
+        assert_eq!(frames, [frame(100), frame(100)], "those before the refused one are queued");
         assert_eq!(queue.push(frame(100)), Ok(()));
         queue.close();
-        assert_eq!(queue.push_bulk(frame(1)), Err(SendError::Gone));
-        assert_eq!(queue.push_bulk(frame(0)), Err(SendError::Invalid));
+        assert_eq!(queue.push_bulk(&mut vec![frame(1)]), Err(SendError::Gone));
+        assert_eq!(queue.push_bulk(&mut vec![frame(0)]), Err(SendError::Invalid));
     }
 
     #[tokio::test]

@@ -235,14 +235,14 @@ pub trait Links: Send + Sync {
         result
     }
 
-    /// Queues one link message that can wait: what was queued by [`try_send`](Self::try_send) meanwhile goes before it, or soon
-    /// after. Messages of one link queued so arrive in the order queued among themselves. By default the same as `try_send`.
+    /// Queues link messages that can wait, in their order: what [`try_send`](Self::try_send) queues meanwhile goes before them, or
+    /// soon after. By default the same as [`try_send_all`](Self::try_send_all).
     ///
     /// # Errors
     ///
-    /// [`SendError`]; then nothing was queued.
-    fn try_send_bulk(&self, link: LinkId, frame: Frame) -> std::result::Result<(), SendError> {
-        self.try_send(link, frame)
+    /// As [`try_send_all`](Self::try_send_all).
+    fn try_send_bulk(&self, link: LinkId, frames: &mut Vec<Frame>) -> std::result::Result<(), SendError> {
+        self.try_send_all(link, frames)
     }
 
     /// Closes a link after writing what is queued, waiting at most a second for that. [`LinkEvent::Down`] follows.

@@ -143,8 +143,8 @@ impl Links for TcpLinks {
         self.shared.queue(link).ok_or(SendError::Gone)?.push_all(frames)
     }
 
-    fn try_send_bulk(&self, link: LinkId, frame: Frame) -> Result<(), SendError> {
-        self.shared.queue(link).ok_or(SendError::Gone)?.push_bulk(frame)
+    fn try_send_bulk(&self, link: LinkId, frames: &mut Vec<Frame>) -> Result<(), SendError> {
+        self.shared.queue(link).ok_or(SendError::Gone)?.push_bulk(frames)
     }
 
     fn close(&self, link: LinkId) {

@@ -398,7 +398,7 @@ impl Vault {
     fn tell_missing(&self, room: usize) {
         let missing = self.states[room].missing();
         self.shared.set_missing(room, missing);
-        self.presenter.show(Shown::Gap { chat: Arc::clone(&self.names[room]), missing });
+        self.presenter.show(vec![Shown::Gap { chat: Arc::clone(&self.names[room]), missing }]);
     }
 
     fn reply(&self, reply: Reply) {
@@ -490,9 +490,7 @@ impl Vault {
             self.reply(Reply::Publish(envelopes));
             let _ = reply.send(Ok(id));
         }
-        for shown in batch.shown {
-            self.presenter.show(shown);
-        }
+        self.presenter.show(batch.shown);
         for (room, before) in batch.undo {
             let missing = self.states[room].missing();
             if missing != before.missing() {

@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use super::ahead::{Part, TURN_ENVELOPES};
 use super::*;
 use crate::node::api::Me;
+use crate::node::presenter::{self, ShownQueue};
 use crate::proto::Now;
 use crate::room::testing::{NOW_MS, alice, bob, room, room_of, seal_one, spec, storage};
 use crate::room::{DAY_MS, HOUR_MS, Room, RoomKind, RoomSpec, Sealed};
@@ -87,7 +88,7 @@ impl Clock for Stands {
 struct Bench {
     vault: Vault,
     clock: Arc<Stands>,
-    shown: mpsc::Receiver<Shown>,
+    shown: ShownQueue,
     replies: mpsc::UnboundedReceiver<Reply>,
 }
 
@@ -98,7 +99,7 @@ impl Bench {
         let me = Me { id: bob().id(), nick: "bob".into() };
         let shared = Shared::new(me, Vec::new(), broadcast::channel(64).0);
         let clock = Arc::new(Stands(AtomicU64::new(NOW_MS)));
-        let (queue, shown) = mpsc::channel(PRESENTED_MAX);
+        let (presenter, shown) = presenter::queue(Arc::clone(&shared));
         let (to_driver, replies) = mpsc::unbounded_channel();
         let ephemeral = ephemeral(&rooms);
         let vault = Vault {
@@ -111,7 +112,7 @@ impl Bench {
             storage: storage(),
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             entropy: Box::new(|out| out.fill(7)),
-            presenter: ToPresenter { queue, shared: Arc::clone(&shared) },
+            presenter,
             shared,
             replies: to_driver,
             retention: Retention { window_quota_bytes: 1 << 30, ephemeral },
@@ -125,12 +126,9 @@ impl Bench {
     /// How many messages a turn of these shows.
     fn turn(&mut self, commands: Vec<Command>) -> usize {
         assert!(self.vault.turn(commands));
-        std::iter::from_fn(|| self.shown.try_recv().ok()).filter(|shown| matches!(shown, Shown::Message(_))).count()
+        std::iter::from_fn(|| self.shown.try_next(|_| true)).filter(|shown| matches!(shown, Shown::Message(_))).count()
     }
 }
-
-/// More than one turn here shows.
-const PRESENTED_MAX: usize = 8_192;
 
 fn accept(sealed: &Sealed, window: bool) -> Command {
     let envelope = Hashed::of(sealed.envelope.clone());
@@ -186,7 +184,7 @@ fn what_was_opened_before_its_key_was_erased_does_not_come_back() {
         let (commands, opened) = bench.vault.next_of(&parts).unwrap();
         assert_eq!(opened.len(), usize::from(!prunes));
         assert!(!bench.vault.turn_of(commands, opened), "told to stop");
-        assert_eq!(bench.shown.try_recv().is_ok(), !prunes);
+        assert_eq!(bench.shown.try_next(|_| true).is_some(), !prunes);
         assert!(bench.vault.next_of(&parts).is_none(), "nobody is before it any more");
     }
 }
@@ -219,8 +217,10 @@ fn on_its_threads_it_shows_in_the_order_in_which_it_came_and_ends_when_told() {
     let (opener, parts) = vault.opener(queue);
     let threads = [std::thread::spawn(|| opener.run()), std::thread::spawn(move || vault.run(&parts))];
     all.iter().for_each(|sealed| commands.blocking_send(accept(sealed, true)).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for sealed in &all {
-        assert!(matches!(shown.blocking_recv(), Some(Shown::Message(message)) if message.id == sealed.id));
+        let next = runtime.block_on(shown.next());
+        assert!(matches!(next, Some(Shown::Message(message)) if message.id == sealed.id));
     }
     commands.blocking_send(Command::Stop).unwrap();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -284,7 +284,7 @@ async fn as_a_task_it_keeps_all_and_shows_what_it_can_read() {
     let task = tokio::spawn(vault.run_as_task(queue));
     commands.send(accept(&foreign, true)).await.unwrap();
     commands.send(accept(&own, true)).await.unwrap();
-    assert!(matches!(shown.recv().await, Some(Shown::Message(message)) if message.id == own.id));
+    assert!(matches!(shown.next().await, Some(Shown::Message(message)) if message.id == own.id));
     for id in [own.id, foreign.id] {
         commands.send(Command::Ask(id)).await.unwrap();
         assert!(matches!(replies.recv().await, Some(Reply::Known(known, true)) if known == id));
