@@ -7,6 +7,9 @@ use super::convert::clean_text;
 /// Longest reason that is kept, in bytes.
 pub(super) const REASON_MAX_BYTES: usize = 1_024;
 
+/// How the host's own code in a state is called, which no author knows a line of.
+pub(super) const HOST_CHUNK: &str = "[rumor]";
+
 /// An error of a script, as its author sees it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScriptError {
@@ -56,6 +59,7 @@ impl ScriptError {
             other => other.to_string(),
         };
         let text = text.split("\nstack traceback:").next().unwrap_or_default();
+        let text = without_host_location(text);
         if let Some((at, line, rest)) = leading_location(text) {
             return Self { line: Some(line), ..Self::of(at, rest) };
         }
@@ -66,6 +70,16 @@ impl ScriptError {
         }
         error
     }
+}
+
+/// A text without the place in the host's own code that called a handler: `error(reason, 2)` names it.
+fn without_host_location(text: &str) -> &str {
+    let Some((line, reason)) =
+        text.strip_prefix(HOST_CHUNK).and_then(|rest| rest.strip_prefix(':')).and_then(|rest| rest.split_once(": "))
+    else {
+        return text;
+    };
+    if line.bytes().all(|byte| byte.is_ascii_digit()) { reason } else { text }
 }
 
 /// `commands/x.lua:12: reason`, taken apart.
@@ -93,7 +107,13 @@ mod tests {
         let error = mlua::Error::runtime("bots/x.lua:12: attempt to index nil\nstack traceback:\n[C] in ?");
         let error = ScriptError::from_lua("bots/x.lua", &error);
         assert_eq!(error.to_string(), "bots/x.lua:12: attempt to index nil");
-        let error = ScriptError::from_lua("bots/x.lua", &mlua::Error::runtime("plain"));
-        assert_eq!(error.to_string(), "bots/x.lua: plain");
+        for (text, shown) in [
+            ("plain", "bots/x.lua: plain"),
+            ("[rumor]:9: of the caller's level", "bots/x.lua: of the caller's level"),
+            ("[rumor]:of the author's own: words", "bots/x.lua: [rumor]:of the author's own: words"),
+        ] {
+            let error = ScriptError::from_lua("bots/x.lua", &mlua::Error::runtime(text));
+            assert_eq!(error.to_string(), shown);
+        }
     }
 }

@@ -15,6 +15,7 @@ use mlua::chunk::Compiler;
 use mlua::state::{GcIncParams, GcMode};
 use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 
+use super::error::HOST_CHUNK;
 use super::meter::Meter;
 
 /// Most elements that one `table.move` moves.
@@ -71,14 +72,10 @@ impl Sandbox {
                 Ok(())
             })?
         };
-        let (request, guard, blocking) = lua.load(include_str!("prelude.luau")).set_name("=[rumor]").call((
-            TABLE_MOVE_MAX,
-            PATTERN_WORK_MAX,
-            QUICK_WORK,
-            find,
-            split,
-            seen,
-        ))?;
+        let (request, guard, blocking) = lua
+            .load(include_str!("prelude.luau"))
+            .set_name(format!("={HOST_CHUNK}"))
+            .call((TABLE_MOVE_MAX, PATTERN_WORK_MAX, QUICK_WORK, find, split, seen))?;
         let flag = Arc::clone(meter);
         lua.set_interrupt(move |lua| {
             if !flag.killed() {

@@ -321,12 +321,11 @@ impl Worker {
         }
         let budget = Duration::from_millis(self.shared.budgets.filter_ms);
         let result = self.metered(Mode::Filter, budget, |lua, api| {
-            let table = match subject {
-                Subject::Send(draft) => api::draft_table(lua, api, draft)?,
-                Subject::Receive(message) => api::message_table(lua, api, message)?,
-                Subject::Relay(passing) => api::passing_table(lua, api, passing)?,
+            let values: MultiValue = match subject {
+                Subject::Send(draft) => function.call(api::draft_table(lua, api, draft)?)?,
+                Subject::Receive(message) => api::call_with_message(lua, api, &function, message)?,
+                Subject::Relay(passing) => function.call(api::passing_table(lua, api, passing)?)?,
             };
-            let values: MultiValue = function.call(table)?;
             filter_answer(spec.event, &values)
         });
         match result {
@@ -367,16 +366,25 @@ impl Worker {
             if spec.once {
                 self.api.forget(spec.id);
             }
-            self.start(&function, Purpose::Observer(spec.event), by_bot, |lua, api| match event {
+            let purpose = Purpose::Observer(spec.event);
+            match event {
+                EventData::Message(message) => self.start_with_message(&function, purpose, by_bot, message),
                 EventData::Join(member) | EventData::Leave(member) => {
-                    api::member_table(lua, member)?.into_lua_multi(lua)
+                    self.start(&function, purpose, by_bot, |lua, _| {
+                        api::member_table(lua, member)?.into_lua_multi(lua)
+                    });
                 }
-                EventData::Message(message) => api::message_table(lua, api, message)?.into_lua_multi(lua),
                 EventData::PeerUp(peer) | EventData::PeerDown(peer) => {
-                    api::peer_table(lua, api, peer)?.into_lua_multi(lua)
+                    self.start(&function, purpose, by_bot, |lua, api| {
+                        api::peer_table(lua, api, peer)?.into_lua_multi(lua)
+                    });
                 }
-                EventData::Gap { chat, missing } => api::gap_args(lua, chat, *missing)?.into_lua_multi(lua),
-            });
+                EventData::Gap { chat, missing } => {
+                    self.start(&function, purpose, by_bot, |lua, _| {
+                        api::gap_args(lua, chat, *missing)?.into_lua_multi(lua)
+                    });
+                }
+            }
             if !self.shared.is_running() {
                 return;
             }

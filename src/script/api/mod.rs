@@ -43,7 +43,9 @@ pub(super) use http::response_table;
 pub(super) use http::{grants, host_of};
 pub(super) use json::{from_lua, to_lua};
 use maker::Makers;
-pub(super) use maker::{draft_table, message_table, passing_table, peer_table};
+pub(super) use maker::{
+    call_with_message, draft_table, handing_message, message_table, passing_table, peer_table, resume_with_message,
+};
 pub(super) use message::{gap_args, member_table, report_table};
 pub(super) use timer::{Spawned, Timer};
 

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Value};
+use mlua::{Function, Lua, MultiValue, Thread, Value};
 
 use super::super::api::{self, Api, Mode, Op};
 use super::super::convert::command_result;
@@ -17,7 +17,7 @@ use super::super::show::shown;
 use super::super::task::{Purpose, Task, Waits};
 use super::super::time::Alarm;
 use super::Worker;
-use crate::node::CommandResult;
+use crate::node::{CommandResult, Message};
 
 /// Most handlers and commands of one script that are under way at once.
 pub(in crate::script) const TASKS_MAX: usize = 64;
@@ -43,19 +43,41 @@ impl Worker {
         by_bot: bool,
         args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>,
     ) {
+        self.begin(spent, function, purpose, by_bot, |lua, api, thread| thread.resume(args(lua, api)?));
+    }
+
+    /// Starts a handler that gets a message.
+    pub(super) fn start_with_message(&mut self, handler: &Function, purpose: Purpose, by_bot: bool, message: &Message) {
+        let api = Rc::clone(&self.api);
+        match api::handing_message(&api) {
+            Ok(body) => self.begin(Duration::ZERO, body, purpose, by_bot, |lua, api, thread| {
+                api::resume_with_message(lua, api, thread, handler, message)
+            }),
+            Err(error) => self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        spent: Duration,
+        body: &Function,
+        purpose: Purpose,
+        by_bot: bool,
+        resume: impl FnOnce(&Lua, &Rc<Api>, &Thread) -> mlua::Result<MultiValue>,
+    ) {
         if self.tasks.len() >= TASKS_MAX {
             let reason = format!("more than {TASKS_MAX} handlers are under way");
             return self.fail(purpose, &ScriptError::of(&self.shared.label, &reason));
         }
         let thread = match self.spare.take() {
-            Some(thread) => thread.reset(function.clone()).map(|()| thread),
-            None => self.sandbox.lua.create_thread(function.clone()),
+            Some(thread) => thread.reset(body.clone()).map(|()| thread),
+            None => self.sandbox.lua.create_thread(body.clone()),
         };
         let thread = match thread {
             Ok(thread) => thread,
             Err(error) => return self.fail(purpose, &ScriptError::from_lua(&self.shared.label, &error)),
         };
-        self.step(Task { thread, spent, purpose, by_bot, waits: Waits::Node }, args);
+        self.step(Task { thread, spent, purpose, by_bot, waits: Waits::Node }, resume);
     }
 
     /// The node has answered a waiting call.
@@ -65,7 +87,7 @@ impl Worker {
             self.api.requests.set(self.api.requests.get().saturating_sub(1));
         }
         let task = Task { waits: Waits::Node, ..task };
-        self.step(task, move |lua, api| {
+        self.step(task, move |lua, api, thread| {
             let value = match result {
                 OpResult::Sent(id) => Value::String(lua.create_string(id.to_string())?),
                 OpResult::Messages(messages) => {
@@ -84,24 +106,23 @@ impl Worker {
                     Value::Table(list)
                 }
                 OpResult::Fetched(response) => Value::Table(api::response_table(lua, api, &response)?),
-                OpResult::Reloaded(loaded, failed) => return (true, loaded, failed).into_lua_multi(lua),
+                OpResult::Reloaded(loaded, failed) => return thread.resume((true, loaded, failed)),
                 OpResult::Written => Value::Boolean(true),
-                OpResult::Slept => return true.into_lua_multi(lua),
-                OpResult::Failed(reason) => return (true, Value::Nil, reason).into_lua_multi(lua),
+                OpResult::Slept => return thread.resume(true),
+                OpResult::Failed(reason) => return thread.resume((true, Value::Nil, reason)),
             };
-            (true, value).into_lua_multi(lua)
+            thread.resume((true, value))
         });
     }
 
     /// Runs a handler until it ends or waits for the node.
-    fn step(&mut self, mut task: Task, args: impl FnOnce(&Lua, &Rc<Api>) -> mlua::Result<MultiValue>) {
+    fn step(&mut self, mut task: Task, resume: impl FnOnce(&Lua, &Rc<Api>, &Thread) -> mlua::Result<MultiValue>) {
         let budget = self.handler_budget().saturating_sub(task.spent);
         self.api.by_bot.set(task.by_bot);
         let spawned_before = self.api.spawned.borrow().len();
         let thread = &task.thread;
         let (result, spent) = self.timed(Mode::Task, budget, |lua, api| {
-            let args = args(lua, api)?;
-            let values: MultiValue = thread.resume(args)?;
+            let values = resume(lua, api, thread)?;
             Ok((values, thread.is_resumable()))
         });
         self.api.by_bot.set(false);
