@@ -18,6 +18,7 @@ mod identity;
 mod invite;
 mod keyring;
 mod keys;
+mod multiples;
 mod order;
 mod payload;
 mod reject;

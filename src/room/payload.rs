@@ -30,7 +30,7 @@ use rumormill_api::{ExpiryHour, Header, Millis, MsgId};
 
 use super::cbor::{Fault, Reader, Writer};
 use super::id::PersonId;
-use super::identity::{Identity, SIGNATURE_BYTES, Signers};
+use super::identity::{Identity, SIGNATURE_BYTES, Signers, settle};
 use super::keys::{DAY_MS, RoomId};
 use super::reject::Reject;
 use crate::proto::Envelope;
@@ -223,13 +223,21 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Checks that it is the sender's: nine tenths of what opening costs.
-    pub(crate) fn verify(self, signers: &Signers) -> Result<Opened, Reject> {
-        if !signers.verify(&self.opened.from, &self.signed, &self.signature) {
+    fn settled(self, good: bool) -> Result<Opened, Reject> {
+        if !good {
             return Err(Reject::BadSignature);
         }
         if self.in_time { Ok(self.opened) } else { Err(Reject::ExpiredEpoch) }
     }
+}
+
+/// Checks whether these are their senders', each with the keys of its room at hand: most of what opening costs.
+pub(crate) fn verify_all(claimed: Vec<(Claimed, &Signers)>) -> impl Iterator<Item = Result<Opened, Reject>> {
+    let check = |(claimed, signers): &(Claimed, &Signers)| {
+        (signers.check(&claimed.opened.from, &claimed.signed, &claimed.signature), claimed.signature)
+    };
+    let good = settle(&claimed.iter().map(check).collect::<Vec<_>>());
+    claimed.into_iter().zip(good).map(|((claimed, _), good)| claimed.settled(good))
 }
 
 /// Decodes a payload strictly, for this place.

@@ -486,7 +486,9 @@ proptest! {
         let mut payload = encoded(&message());
         let at = at % payload.len();
         payload[at] ^= flip;
-        let opened = decode(&payload, &place(&header()), id(0)).and_then(|claimed| claimed.verify(&Signers::default()));
+        let signers = Signers::default();
+        let opened = decode(&payload, &place(&header()), id(0))
+            .and_then(|claimed| verify_all(vec![(claimed, &signers)]).next().unwrap());
         prop_assert!(opened.is_err());
     }
 }

@@ -14,7 +14,7 @@ use super::access::{Access, Ratchet};
 use super::identity::{Identity, Signers};
 use super::keys::{Chain, ChainKey, EPHEMERAL_WINDOW_DAYS, HOUR_MS, LIFETIME_HOURS, RoomId, day_of, days_of};
 use super::locked;
-use super::payload::{self, Body, CHUNK_BYTES, Claimed, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place};
+use super::payload::{self, Body, CHUNK_BYTES, Claimed, MAX_NICK_BYTES, MAX_TEXT_BYTES, Opened, Place, verify_all};
 use super::reject::Reject;
 use super::state::{Noted, RoomState};
 use super::storage::{Entropy, StorageKey};
@@ -306,7 +306,8 @@ impl Room {
     /// [`Reject`] when it is sealed with a key of this room and isn't a proper message of it.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<Opened>, Reject> {
         let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
-        self.unseal(&envelope, now_ms)?.map(|claimed| self.verify(claimed)).transpose()
+        let claimed = self.unseal(&envelope, now_ms)?.map(|claimed| (claimed, &self.signers));
+        verify_all(claimed.into_iter().collect()).next().transpose()
     }
 
     /// Whether an envelope is sealed with a key of this room's.
@@ -314,7 +315,7 @@ impl Room {
         self.find_cipher(envelope, now_ms).is_some()
     }
 
-    /// The first half of opening, up to the signature, which [`verify`](Self::verify) checks.
+    /// The first half of opening, up to the signature.
     pub(crate) fn unseal(&self, envelope: &Envelope, now_ms: Millis) -> Result<Option<Claimed>, Reject> {
         let found = self.find_cipher(envelope, now_ms);
         found.map(|(day, cipher)| self.unseal_with(&*cipher, day, envelope)).transpose()
@@ -332,9 +333,9 @@ impl Room {
         })
     }
 
-    /// Whether what was unsealed is its sender's.
-    pub(crate) fn verify(&self, claimed: Claimed) -> Result<Opened, Reject> {
-        claimed.verify(&self.signers)
+    /// The keys at hand by which what was unsealed is verified.
+    pub(crate) const fn signers(&self) -> &Signers {
+        &self.signers
     }
 
     fn unseal_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Claimed, Reject> {
