@@ -103,11 +103,13 @@ pub(crate) fn settle(checked: &[(Checked, [u8; SIGNATURE_BYTES])]) -> Vec<bool> 
         Checked::IfNonceIs(point) => Some(*point),
         Checked::Known(_) => None,
     };
-    let mut nonces =
-        EdwardsPoint::compress_batch_alloc(&checked.iter().filter_map(nonce).collect::<Vec<_>>()).into_iter();
+    let nonces: Vec<_> = checked.iter().filter_map(nonce).collect();
+    // Also of none it would take an inversion, which is most of what encoding costs.
+    let encoded = if nonces.is_empty() { Vec::new() } else { EdwardsPoint::compress_batch_alloc(&nonces) };
+    let mut encoded = encoded.iter();
     let good = |(checked, signature): &(Checked, [u8; SIGNATURE_BYTES])| match checked {
         Checked::Known(good) => *good,
-        Checked::IfNonceIs(_) => nonces.next().is_some_and(|nonce| signature.starts_with(nonce.as_bytes())),
+        Checked::IfNonceIs(_) => encoded.next().is_some_and(|nonce| signature.starts_with(nonce.as_bytes())),
     };
     checked.iter().map(good).collect()
 }

@@ -50,8 +50,8 @@ impl Keyring {
     ///
     /// [`Reject`] when it is sealed with a key of ours and isn't a proper message, or when it isn't an envelope at all.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Opening {
-        let unsealed = self.unseal(envelope, now_ms)?;
-        self.verify_all(unsealed.into_iter().collect()).next().transpose()
+        let Some(unsealed) = self.unseal(envelope, now_ms)? else { return Ok(None) };
+        self.verify_all(vec![unsealed]).next().transpose()
     }
 
     /// Whether an envelope is sealed with a key of one of the rooms: what a node can't read costs it no more than this.

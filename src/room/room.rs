@@ -306,8 +306,8 @@ impl Room {
     /// [`Reject`] when it is sealed with a key of this room and isn't a proper message of it.
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<Opened>, Reject> {
         let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
-        let claimed = self.unseal(&envelope, now_ms)?.map(|claimed| (claimed, &self.signers));
-        verify_all(claimed.into_iter().collect()).next().transpose()
+        let Some(claimed) = self.unseal(&envelope, now_ms)? else { return Ok(None) };
+        verify_all(vec![(claimed, &self.signers)]).next().transpose()
     }
 
     /// Whether an envelope is sealed with a key of this room's.
