@@ -145,7 +145,7 @@ impl Signer {
     }
 
     /// The nonce's point as it has to be, *s·B − k·A* (RFC 8032, section 5.1.7, without the cofactor): the library's own computation
-    /// with multiples of *B* and of *−A*, for a third of the time. `None` for a scalar that isn't canonical.
+    /// with multiples of *B* and of *−A*, for less than half of the time. `None` for a scalar that isn't canonical.
     fn nonce_by_table(
         &self,
         table: &Multiples,
