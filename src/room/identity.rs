@@ -165,7 +165,7 @@ impl Signer {
 }
 
 /// How many people's keys are kept at hand, some 250 bytes each.
-const SIGNERS_MAX: usize = 256;
+const SIGNERS_MAX: usize = 1_024;
 
 /// After how many signatures a table of multiples is made of a key, which takes as long as three signatures' checks.
 const TABLE_AFTER: u32 = 16;
@@ -184,6 +184,12 @@ struct Known {
     /// With how many signatures of theirs were checked without a table.
     signers: HashMap<PersonId, (Signer, u32)>,
     tables: usize,
+}
+
+impl fmt::Debug for Signers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signers")
+    }
 }
 
 impl Signers {

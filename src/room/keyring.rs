@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rumormill_api::Millis;
 
+use super::identity::Signers;
 use super::locked;
 use super::payload::{Claimed, Opened, verify_all};
 use super::reject::Reject;
@@ -23,13 +24,15 @@ pub type Opening = Result<Option<(usize, Opened)>, Reject>;
 #[derive(Debug)]
 pub struct Keyring {
     rooms: Vec<Room>,
+    /// For all rooms together, so that what is kept of keys has one bound.
+    signers: Signers,
 }
 
 impl Keyring {
     /// A keyring, in the config's order.
     #[must_use]
-    pub const fn new(rooms: Vec<Room>) -> Self {
-        Self { rooms }
+    pub fn new(rooms: Vec<Room>) -> Self {
+        Self { rooms, signers: Signers::default() }
     }
 
     /// The rooms, in the config's order.
@@ -121,9 +124,8 @@ impl Keyring {
 
     /// Whether what was unsealed is its senders'.
     fn verify_all(&self, unsealed: Vec<(usize, Claimed)>) -> impl Iterator<Item = Result<(usize, Opened), Reject>> {
-        let rooms: Vec<_> = unsealed.iter().map(|(room, _)| *room).collect();
-        let claimed = unsealed.into_iter().map(|(room, claimed)| (claimed, self.rooms[room].signers())).collect();
-        rooms.into_iter().zip(verify_all(claimed)).map(|(room, opened)| Ok((room, opened?)))
+        let (rooms, claimed): (Vec<_>, Vec<_>) = unsealed.into_iter().unzip();
+        rooms.into_iter().zip(verify_all(claimed, &self.signers)).map(|(room, opened)| Ok((room, opened?)))
     }
 }
 

@@ -231,13 +231,13 @@ impl Claimed {
     }
 }
 
-/// Checks whether these are their senders', each with the keys of its room at hand: most of what opening costs.
-pub(crate) fn verify_all(claimed: Vec<(Claimed, &Signers)>) -> impl Iterator<Item = Result<Opened, Reject>> {
-    let check = |(claimed, signers): &(Claimed, &Signers)| {
+/// Checks whether these are their senders': most of what opening costs.
+pub(crate) fn verify_all(claimed: Vec<Claimed>, signers: &Signers) -> impl Iterator<Item = Result<Opened, Reject>> {
+    let check = |claimed: &Claimed| {
         (signers.check(&claimed.opened.from, &claimed.signed, &claimed.signature), claimed.signature)
     };
     let good = settle(&claimed.iter().map(check).collect::<Vec<_>>());
-    claimed.into_iter().zip(good).map(|((claimed, _), good)| claimed.settled(good))
+    claimed.into_iter().zip(good).map(|(claimed, good)| claimed.settled(good))
 }
 
 /// Decodes a payload strictly, for this place.

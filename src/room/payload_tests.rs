@@ -488,7 +488,7 @@ proptest! {
         payload[at] ^= flip;
         let signers = Signers::default();
         let opened = decode(&payload, &place(&header()), id(0))
-            .and_then(|claimed| verify_all(vec![(claimed, &signers)]).next().unwrap());
+            .and_then(|claimed| verify_all(vec![claimed], &signers).next().unwrap());
         prop_assert!(opened.is_err());
     }
 }

@@ -307,7 +307,7 @@ impl Room {
     pub fn open(&self, envelope: &Bytes, now_ms: Millis) -> Result<Option<Opened>, Reject> {
         let envelope = Envelope::parse(envelope).map_err(|_| Reject::BadEnvelope)?;
         let Some(claimed) = self.unseal(&envelope, now_ms)? else { return Ok(None) };
-        verify_all(vec![(claimed, &self.signers)]).next().transpose()
+        verify_all(vec![claimed], &self.signers).next().transpose()
     }
 
     /// Whether an envelope is sealed with a key of this room's.
@@ -331,11 +331,6 @@ impl Room {
             let cipher = keys.cipher(&*self.suite, day.checked_sub(self.born_day)?)?;
             bool::from(cipher.commitment(&header.nonce).ct_eq(&commitment)).then(|| (day, Arc::clone(cipher)))
         })
-    }
-
-    /// The keys at hand by which what was unsealed is verified.
-    pub(crate) const fn signers(&self) -> &Signers {
-        &self.signers
     }
 
     fn unseal_with(&self, cipher: &dyn RoomCipher, day: u32, envelope: &Envelope) -> Result<Claimed, Reject> {
