@@ -54,6 +54,10 @@ async fn send_filters_veto_and_change() {
 async fn a_filter_that_fails_or_is_late_passes_unless_it_says_drop() {
     let mut bench = Bench::new(&[
         ("hooks/error.lua", r#"rumor.on("receive", function(msg) if msg.text == "error" then error("oops") end end)"#),
+        (
+            "hooks/caller.lua",
+            r#"rumor.on("receive", function(msg) if msg.text == "caller" then error("who", 2) end end)"#,
+        ),
         ("hooks/loop.lua", r#"rumor.on("receive", function(msg) while msg.text == "loop" do end end)"#),
         (
             "hooks/strict.lua",
@@ -67,6 +71,8 @@ async fn a_filter_that_fails_or_is_late_passes_unless_it_says_drop() {
     ]);
     assert!(matches!(receive(&bench, "error").await, Verdict::Pass(_)));
     assert!(bench.notice("oops").await.starts_with("hooks/error.lua:1: oops"));
+    assert!(matches!(receive(&bench, "caller").await, Verdict::Pass(_)));
+    assert!(bench.notice("who").await.starts_with("hooks/caller.lua: who"), "of the host's code nobody knows lines");
     assert!(matches!(receive(&bench, "loop").await, Verdict::Pass(_)));
     assert_eq!(bench.notice("budget").await, "hooks/loop.lua:1: ran longer than its budget and was stopped");
     assert_eq!(receive(&bench, "strict").await, Verdict::Drop("the filter strict failed".into()));

@@ -234,3 +234,81 @@ async fn wait_until(due: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rumormill_api::MsgId;
+    use tokio::sync::broadcast;
+
+    use super::*;
+    use crate::node::api::{Me, Person};
+    use crate::room::PersonId;
+
+    fn said(number: usize, mine: bool) -> Shown {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        Shown::Message(Message {
+            id: MsgId(id),
+            chat: "study".into(),
+            from: Person { id: PersonId([1; 32]), nick: String::new() },
+            text: String::new(),
+            time: 0,
+            mine,
+            bot: false,
+            synced: false,
+            late: false,
+            reply_to: None,
+            missing: 0,
+        })
+    }
+
+    fn said_by(count: usize, mine: bool) -> Vec<Shown> {
+        (0..count).map(|number| said(number, mine)).collect()
+    }
+
+    #[test]
+    fn messages_of_others_have_a_bound_and_what_is_not_theirs_a_reserve() {
+        let me = Me { id: PersonId([2; 32]), nick: "bob".into() };
+        let shared = Shared::new(me, Vec::new(), broadcast::channel(16).0);
+        let (to, mut queue) = queue(Arc::clone(&shared));
+        let not_shown = || shared.counters().get("not_shown_live").copied().unwrap_or_default();
+        let others = PRESENTER_QUEUE_MAX - PRESENTER_RESERVE;
+
+        to.show(said_by(others, false));
+        assert_eq!(not_shown(), 0);
+        to.show(said_by(2, false));
+        assert_eq!(not_shown(), 2, "past the bound");
+        to.show(said_by(PRESENTER_RESERVE, true));
+        assert_eq!(not_shown(), 2, "what this node says has its reserve");
+        to.show(vec![Shown::Gap { chat: "study".into(), missing: 1 }]);
+        assert_eq!(not_shown(), 3, "which ends, too");
+
+        for number in 0..others {
+            let Some(Shown::Message(message)) = queue.try_next(|_| true) else { panic!("{number} is lost") };
+            assert_eq!(message.id.0[..8], (number as u64).to_le_bytes(), "in the order in which they came");
+        }
+        assert!(queue.try_next(|shown| !matches!(shown, Shown::Message(message) if message.mine)).is_none());
+        to.show(said_by(others - PRESENTER_RESERVE, false));
+        assert_eq!(not_shown(), 3, "there is room again");
+        to.show(said_by(1, false));
+        assert_eq!(not_shown(), 4);
+        assert_eq!(std::iter::from_fn(|| queue.try_next(|_| true)).count(), others);
+    }
+
+    #[tokio::test]
+    async fn the_queue_ends_when_all_is_taken_and_nobody_shows_more() {
+        let me = Me { id: PersonId([2; 32]), nick: "bob".into() };
+        let (to, mut queue) = queue(Shared::new(me, Vec::new(), broadcast::channel(16).0));
+        to.show(said_by(2, false));
+        to.show(Vec::new());
+        to.show(said_by(1, true));
+        drop(to);
+        let mut taken = 0;
+        while queue.next().await.is_some() {
+            taken += 1;
+        }
+        assert_eq!(taken, 3);
+    }
+}
