@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use rexpect::session::{PtySession, spawn_command};
 use support::{Node, PATIENCE, TestConfig, free_ports, secret};
@@ -77,8 +78,8 @@ impl Terminal {
         }
     }
 
-    /// Waits for the end: what is shown last, exit code 0, and the terminal as a shell wants it.
-    fn ends_cleanly(mut self) {
+    /// Waits for the end: what is shown last, exit code 0, and the terminal as a shell wants it. Gives all that was shown.
+    fn ends_cleanly(mut self) -> String {
         let before = self.sees("-- stopped; everything sent is saved");
         assert!(!before.contains("error"), "{before:?}");
         let rest = self.session.exp_eof().unwrap_or_else(|error| panic!("no end: {error}"));
@@ -91,6 +92,7 @@ impl Terminal {
         let status = self.session.process().wait().unwrap();
         let status = format!("{status:?}");
         assert!(status.starts_with("Exited(") && status.ends_with(", 0)"), "{status}");
+        shown
     }
 }
 
@@ -223,6 +225,18 @@ fn exit_works_in_the_menu() {
     alice.menu();
     alice.enters("exit");
     alice.ends_cleanly();
+}
+
+#[test]
+fn a_signal_leaves_what_is_typed_on_the_screen_and_the_shell_a_line_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut alice, _bob) = linked(folder.path());
+    alice.types("half of a line");
+    alice.sees("half of a line");
+    alice.session.process_mut().signal(Signal::SIGTERM).unwrap();
+    let shown = alice.ends_cleanly();
+    let (_, last) = shown.rsplit_once("half of a line").expect("it is painted again below the last words");
+    assert!(last.ends_with('\n'), "{last:?}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub(super) async fn run(
     line.serve(typed, events).await;
     line.shared.gate.set_over();
     line.screen.finish().await;
-    terminal.restore();
+    terminal.restore(line.shared.gate.is_prompt_shown());
     Ok(())
 }
 
@@ -461,14 +461,16 @@ impl SavedTerminal {
         }
     }
 
-    fn restore(self) {
+    /// Where a prompt is still shown, what was typed stays, and the shell gets a line of its own.
+    fn restore(self, prompt_shown: bool) {
         #[cfg(unix)]
         if let Some(mode) = self.mode {
             use std::io::Write;
             // The terminal may be gone: then there is nothing to restore. The sequence ends bracketed paste.
             let _ = nix::sys::termios::tcsetattr(std::io::stdin(), nix::sys::termios::SetArg::TCSADRAIN, &mode);
             let mut out = std::io::stdout();
-            let _ = out.write_all(b"\x1b[?2004l\r").and_then(|()| out.flush());
+            let end: &[u8] = if prompt_shown { b"\x1b[?2004l\r\n" } else { b"\x1b[?2004l\r" };
+            let _ = out.write_all(end).and_then(|()| out.flush());
         }
     }
 }

@@ -81,6 +81,11 @@ impl Gate {
         self.change(|state| state.prompt = Prompt::Absent);
     }
 
+    /// Whether a line is being edited.
+    pub(super) fn is_prompt_shown(&self) -> bool {
+        self.state().prompt == Prompt::Shown
+    }
+
     /// No further prompt will come: nothing waits for one any more.
     pub(super) fn set_over(&self) {
         self.change(|state| state.over = true);
