@@ -469,7 +469,7 @@ impl SavedTerminal {
             // The terminal may be gone: then there is nothing to restore. The sequence ends bracketed paste.
             let _ = nix::sys::termios::tcsetattr(std::io::stdin(), nix::sys::termios::SetArg::TCSADRAIN, &mode);
             let mut out = std::io::stdout();
-            let end: &[u8] = if prompt_shown { b"\x1b[?2004l\r\n" } else { b"\x1b[?2004l\r" };
+            let end: &[u8] = if prompt_shown { b"\x1b[?2004l\n" } else { b"\x1b[?2004l\r" };
             let _ = out.write_all(end).and_then(|()| out.flush());
         }
     }
