@@ -33,7 +33,7 @@ pub(crate) fn format(cargo: &Cargo) -> Result<(), String> {
 
 /// What `check` looks at: everything but the peers' adapters, since libp2p and iroh take minutes to build.
 pub(crate) fn clippy(cargo: &Cargo) -> Result<(), String> {
-    let clippy = rumor_only(cargo.command(["clippy"]));
+    let clippy = rumor_only(cargo.command(["clippy", "--locked"]));
     finish(into_target(clippy).args(["--all-targets", "--", "--deny", "warnings"]))
 }
 
