@@ -26,6 +26,13 @@ fn example(name: &str, ports: &[u16; 4], folder: &Path) -> PathBuf {
     path
 }
 
+/// The config of Alice, who knows nobody.
+fn alone(folder: &Path) -> PathBuf {
+    let [port] = free_ports::<1>();
+    TestConfig { name: "alice", port, peers: vec![], chats: vec![("study", secret(1))], extra: String::new() }
+        .write(folder)
+}
+
 #[test]
 fn the_four_examples_find_each_other_chat_and_remember() {
     let folder = tempfile::tempdir().unwrap();
@@ -234,10 +241,7 @@ fn a_service_without_input_runs_until_it_is_told_to_stop() {
 #[test]
 fn a_signal_ends_a_node_cleanly() {
     let folder = tempfile::tempdir().unwrap();
-    let [port] = free_ports::<1>();
-    let config =
-        TestConfig { name: "alice", port, peers: vec![], chats: vec![("study", secret(1))], extra: String::new() }
-            .write(folder.path());
+    let config = alone(folder.path());
     let state = folder.path().join("state");
     for signal in ["-TERM", "-INT"] {
         let mut alice = Node::start(&config, &state);
@@ -257,10 +261,7 @@ fn a_signal_ends_a_node_cleanly() {
 #[test]
 fn the_threads_of_the_history_are_nice_and_no_others() {
     let folder = tempfile::tempdir().unwrap();
-    let [port] = free_ports::<1>();
-    let config =
-        TestConfig { name: "alice", port, peers: vec![], chats: vec![("study", secret(1))], extra: String::new() }
-            .write(folder.path());
+    let config = alone(folder.path());
     let mut alice = Node::start(&config, &folder.path().join("state"));
     alice.say("both of them have been at work");
     let task = format!("/proc/{}/task", alice.pid());

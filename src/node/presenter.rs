@@ -76,7 +76,7 @@ impl Presenter {
         for _ in 0..self.asked {
             shared.count("not_shown_live");
         }
-        while let Some(shown) = self.queue.try_next(|_| true) {
+        while let Some(shown) = self.queue.try_next() {
             match shown {
                 Shown::Sent(event) => shared.emit(event),
                 Shown::Message(message) if message.mine => shared.emit(Event::Message(message)),
@@ -121,7 +121,7 @@ impl Presenter {
         let mut messages = vec![message];
         let others = |shown: &Shown| matches!(shown, Shown::Message(message) if !message.mine);
         while messages.len() < FILTERED_AT_ONCE_MAX
-            && let Some(Shown::Message(message)) = self.queue.try_next(others)
+            && let Some(Shown::Message(message)) = self.queue.next_if(others)
         {
             messages.push(message);
         }
@@ -206,15 +206,20 @@ impl ShownQueue {
     /// What is next; `None` once the vault is gone and nothing is left. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Shown> {
         loop {
-            if let Some(shown) = self.try_next(|_| true) {
+            if let Some(shown) = self.try_next() {
                 return Some(shown);
             }
             self.taken = self.turns.recv().await?.into();
         }
     }
 
+    /// What is next, if it is there.
+    pub(super) fn try_next(&mut self) -> Option<Shown> {
+        self.next_if(|_| true)
+    }
+
     /// What is next, if it is there and wanted.
-    pub(super) fn try_next(&mut self, wanted: impl FnOnce(&Shown) -> bool) -> Option<Shown> {
+    fn next_if(&mut self, wanted: impl FnOnce(&Shown) -> bool) -> Option<Shown> {
         if self.taken.is_empty() {
             self.taken = self.turns.try_recv().ok()?.into();
         }
@@ -286,15 +291,15 @@ mod tests {
         assert_eq!(not_shown(), 3, "which ends, too");
 
         for number in 0..others {
-            let Some(Shown::Message(message)) = queue.try_next(|_| true) else { panic!("{number} is lost") };
+            let Some(Shown::Message(message)) = queue.try_next() else { panic!("{number} is lost") };
             assert_eq!(message.id.0[..8], (number as u64).to_le_bytes(), "in the order in which they came");
         }
-        assert!(queue.try_next(|shown| !matches!(shown, Shown::Message(message) if message.mine)).is_none());
+        assert!(queue.next_if(|shown| !matches!(shown, Shown::Message(message) if message.mine)).is_none());
         to.show(said_by(others - PRESENTER_RESERVE, false));
         assert_eq!(not_shown(), 3, "there is room again");
         to.show(said_by(1, false));
         assert_eq!(not_shown(), 4);
-        assert_eq!(std::iter::from_fn(|| queue.try_next(|_| true)).count(), others);
+        assert_eq!(std::iter::from_fn(|| queue.try_next()).count(), others);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
 
 use ed25519_dalek::SigningKey;
 use rumormill_api::{Cursor, Dedup, History, LinkEvent, Links, PeerAddr, Retention};
@@ -177,15 +178,8 @@ impl Parts {
             tokio::spawn(vault.run_as_task(commands));
         } else {
             let (opener, parts) = vault.opener(commands);
-            let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-            let opening = thread("rumor-open").spawn(move || {
-                give_way();
-                opener.run();
-            });
-            let keeping = thread("rumor-vault").spawn(move || {
-                give_way();
-                vault.run(&parts);
-            });
+            let opening = history_thread("rumor-open", move || opener.run());
+            let keeping = history_thread("rumor-vault", move || vault.run(&parts));
             opening
                 .and(keeping)
                 .map_err(|source| StartError::System { what: "can't start the history's threads".into(), source })?;
@@ -245,11 +239,14 @@ impl Parts {
     }
 }
 
-/// Lets this thread go after those that relay: while a room is restored, all processors may be busy.
-fn give_way() {
-    // POSIX gives a nice value to processes; Linux gives each thread its own. One that is nicer already stays so.
-    #[cfg(target_os = "linux")]
-    let _ = rustix::process::setpriority_process(None, HISTORY_NICE);
+/// Starts a thread that goes after those that relay: while a room is restored, all processors may be busy.
+fn history_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // POSIX gives a nice value to processes; Linux gives each thread its own. One that is nicer already stays so.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, HISTORY_NICE);
+        run();
+    })
 }
 
 /// The rooms' states as they were kept; one that is missing or damaged is made anew out of the archive, so that no

@@ -167,7 +167,7 @@ impl Signer {
 /// How many people's keys are kept at hand, some 250 bytes each.
 const SIGNERS_MAX: usize = 1_024;
 
-/// After how many signatures a table of multiples is made of a key, which takes as long as three signatures' checks.
+/// After how many signatures a table of multiples is made of a key, which takes as long as a few signatures' checks.
 const TABLE_AFTER: u32 = 16;
 
 /// How many keys have such a table, of 130 KiB each.

@@ -121,18 +121,15 @@ mod tests {
 
     use super::*;
 
-    /// Prints on a thread of its own; what it does arrives here, in order.
-    fn printing(gate: &Arc<Gate>, done: &mpsc::Sender<&'static str>) -> thread::JoinHandle<()> {
-        let (gate, done) = (Arc::clone(gate), done.clone());
-        thread::spawn(move || gate.print(|| done.send("printed").expect("somebody listens")))
-    }
-
     #[test]
     fn nothing_is_printed_between_the_request_for_a_prompt_and_its_painting() {
         let gate = Arc::new(Gate::default());
         let (done, events) = mpsc::channel();
         gate.prompt_comes();
-        let printer = printing(&gate, &done);
+        let printer = {
+            let (gate, done) = (Arc::clone(&gate), done.clone());
+            thread::spawn(move || gate.print(|| done.send("printed").expect("somebody listens")))
+        };
         // As the editor does: raw mode, then the prompt.
         done.send("raw mode").unwrap();
         gate.prompt_painted();

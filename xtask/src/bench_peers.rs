@@ -33,7 +33,7 @@ pub(crate) fn format(cargo: &Cargo) -> Result<(), String> {
 
 /// What `check` looks at: everything but the peers' adapters, since libp2p and iroh take minutes to build.
 pub(crate) fn clippy(cargo: &Cargo) -> Result<(), String> {
-    let clippy = rumor_only(cargo.command(["clippy", "--locked"]));
+    let clippy = rumor_only(cargo.command(["clippy"]));
     finish(into_target(clippy).args(["--all-targets", "--", "--deny", "warnings"]))
 }
 
@@ -55,9 +55,10 @@ fn rumor_only(command: Command) -> Command {
     command
 }
 
-/// Builds into the main workspace's folder: what both depend on is there already.
+/// Builds into the main workspace's folder: what both depend on is there already. A lock file that doesn't follow the main
+/// workspace's is an error.
 fn into_target(mut command: Command) -> Command {
-    command.arg("--target-dir").arg(Cargo::target());
+    command.arg("--locked").arg("--target-dir").arg(Cargo::target());
     command
 }
 

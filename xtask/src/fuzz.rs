@@ -73,10 +73,10 @@ pub(crate) fn manifest(mut command: Command) -> Command {
 }
 
 /// Points a cargo command to the fuzz workspace without libFuzzer, building into the main workspace's folder: the
-/// dependencies are the same, and are there already.
+/// dependencies are the same, and are there already. A lock file that doesn't follow the main workspace's is an error.
 pub(crate) fn smoke_build(command: Command) -> Command {
     let mut command = manifest(command);
-    command.arg("--no-default-features").arg("--target-dir").arg(Cargo::target());
+    command.args(["--locked", "--no-default-features"]).arg("--target-dir").arg(Cargo::target());
     command
 }
 

@@ -32,21 +32,47 @@ pub struct SendQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Frame>,
-    bytes: usize,
-    bulk: VecDeque<Frame>,
-    bulk_bytes: usize,
+    pressing: Lane,
+    bulk: Lane,
     full: bool,
     closed: bool,
 }
 
 impl State {
+    const fn check(&self, frame: &Frame) -> Result<(), SendError> {
+        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
+            return Err(SendError::Invalid);
+        }
+        if self.closed { Err(SendError::Gone) } else { Ok(()) }
+    }
+
     /// Takes a frame out, or leaves it with the error.
     fn push(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
         self.check(frame)?;
+        let pushed = self.pressing.push(frame, max_bytes);
+        self.full |= pushed.is_err();
+        pushed
+    }
+
+    /// The same with one that can wait.
+    fn push_bulk(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
+        self.check(frame)?;
+        self.bulk.push(frame, max_bytes)
+    }
+}
+
+/// Frames in their order, each counted with [`FRAME_OVERHEAD_BYTES`].
+#[derive(Debug, Default)]
+struct Lane {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+impl Lane {
+    /// Takes a frame out if there is room for it, or nothing else here.
+    fn push(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
         let cost = frame.len() + FRAME_OVERHEAD_BYTES;
         if !self.frames.is_empty() && self.bytes + cost > max_bytes {
-            self.full = true;
             return Err(SendError::Full);
         }
         self.bytes += cost;
@@ -54,23 +80,16 @@ impl State {
         Ok(())
     }
 
-    /// The same with one that can wait.
-    fn push_bulk(&mut self, frame: &mut Frame, max_bytes: usize) -> Result<(), SendError> {
-        self.check(frame)?;
-        let cost = frame.len() + FRAME_OVERHEAD_BYTES;
-        if !self.bulk.is_empty() && self.bulk_bytes + cost > max_bytes {
-            return Err(SendError::Full);
+    /// Moves those that fit into `into`, or `one` though it doesn't; says how many bytes they have.
+    fn take(&mut self, into: &mut Vec<Frame>, max_bytes: usize, one: bool) -> usize {
+        let mut taken = 0;
+        while let Some(frame) = self.frames.pop_front_if(|frame| one && taken == 0 || taken + frame.len() <= max_bytes)
+        {
+            taken += frame.len();
+            self.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
+            into.push(frame);
         }
-        self.bulk_bytes += cost;
-        self.bulk.push_back(std::mem::take(frame));
-        Ok(())
-    }
-
-    const fn check(&self, frame: &Frame) -> Result<(), SendError> {
-        if frame.is_empty() || frame.len() > BATCH_MAX_BYTES {
-            return Err(SendError::Invalid);
-        }
-        if self.closed { Err(SendError::Gone) } else { Ok(()) }
+        taken
     }
 }
 
@@ -90,7 +109,7 @@ impl SendQueue {
     /// closed, [`SendError::Full`] when the bound is reached. Nothing was queued then.
     pub fn push(&self, mut frame: Frame) -> Result<(), SendError> {
         let mut state = self.lock();
-        let idle = state.frames.is_empty();
+        let idle = state.pressing.frames.is_empty();
         let pushed = state.push(&mut frame, self.max_bytes);
         drop(state);
         if idle && pushed.is_ok() {
@@ -106,7 +125,7 @@ impl SendQueue {
     ///
     /// As for [`push`](Self::push), about the first frame that wasn't queued.
     pub fn push_all(&self, frames: &mut Vec<Frame>) -> Result<(), SendError> {
-        self.queue(frames, |state| state.frames.is_empty(), |state, frame| state.push(frame, self.max_bytes))
+        self.queue(frames, |state| state.pressing.frames.is_empty(), |state, frame| state.push(frame, self.max_bytes))
     }
 
     /// Queues frames that can wait, as [`push_all`](Self::push_all) does the others. The bound is that of the others, but
@@ -116,7 +135,7 @@ impl SendQueue {
     ///
     /// As [`push_all`](Self::push_all).
     pub fn push_bulk(&self, frames: &mut Vec<Frame>) -> Result<(), SendError> {
-        self.queue(frames, |state| state.bulk.is_empty(), |state, frame| state.push_bulk(frame, self.max_bytes))
+        self.queue(frames, |state| state.bulk.frames.is_empty(), |state, frame| state.push_bulk(frame, self.max_bytes))
     }
 
     fn queue(
@@ -154,38 +173,22 @@ impl SendQueue {
 
     fn try_take(&self, into: &mut Vec<Frame>, max_bytes: usize) -> Option<bool> {
         let mut state = self.lock();
-        if state.frames.is_empty() && state.bulk.is_empty() {
+        if state.pressing.frames.is_empty() && state.bulk.frames.is_empty() {
             return state.closed.then_some(false);
         }
-        let mut taken = 0;
-        if state.bytes <= max_bytes {
+        let taken = if state.pressing.bytes <= max_bytes {
             // All of it, as is usual.
-            into.extend(state.frames.drain(..));
-            taken = std::mem::take(&mut state.bytes);
-        }
-        while let Some(frame) = state.frames.front() {
-            if taken > 0 && taken + frame.len() > max_bytes {
-                break;
-            }
-            taken += frame.len();
-            state.bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
-            into.extend(state.frames.pop_front());
-        }
-        let bulk_max = BULK_TAKE_BYTES.min(max_bytes.saturating_sub(taken));
-        let mut bulk_taken = 0;
-        while let Some(frame) = state.bulk.front() {
-            if (taken > 0 || bulk_taken > 0) && bulk_taken + frame.len() > bulk_max {
-                break;
-            }
-            bulk_taken += frame.len();
-            state.bulk_bytes -= frame.len() + FRAME_OVERHEAD_BYTES;
-            into.extend(state.bulk.pop_front());
-        }
-        let drained = state.full && state.bytes < self.max_bytes.div_ceil(2);
+            into.extend(state.pressing.frames.drain(..));
+            std::mem::take(&mut state.pressing.bytes)
+        } else {
+            state.pressing.take(into, max_bytes, true)
+        };
+        state.bulk.take(into, BULK_TAKE_BYTES.min(max_bytes.saturating_sub(taken)), taken == 0);
+        let drained = state.full && state.pressing.bytes < self.max_bytes.div_ceil(2);
         if drained {
             state.full = false;
         }
-        let more = !state.frames.is_empty() || !state.bulk.is_empty();
+        let more = !state.pressing.frames.is_empty() || !state.bulk.frames.is_empty();
         drop(state);
         if drained {
             self.drained.notify_one();
@@ -226,7 +229,7 @@ impl SendQueue {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let state = self.lock();
-        state.frames.is_empty() && state.bulk.is_empty()
+        state.pressing.frames.is_empty() && state.bulk.frames.is_empty()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

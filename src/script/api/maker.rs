@@ -23,8 +23,10 @@ const TABLE_MAX_BYTES: usize = 64 << 10;
 
 /// The functions, and the strings that come again with every message.
 pub(super) struct Makers {
-    message: Function,
+    /// Calls a handler with a message.
     hand: Function,
+    /// The handler that gives the message back.
+    same: Function,
     draft: Function,
     peer: Function,
     passing: Function,
@@ -43,8 +45,8 @@ impl Makers {
     /// For a state that is still open. Messages get this metatable.
     pub(super) fn new(lua: &Lua, message_meta: Table) -> mlua::Result<Self> {
         let chunk = lua.load(include_str!("maker.luau")).set_name(format!("={HOST_CHUNK}"));
-        let (message, hand, draft, peer, passing) = chunk.call(message_meta)?;
-        Ok(Self { message, hand, draft, peer, passing, people: RefCell::default(), names: RefCell::default() })
+        let (hand, same, draft, peer, passing) = chunk.call(message_meta)?;
+        Ok(Self { hand, same, draft, peer, passing, people: RefCell::default(), names: RefCell::default() })
     }
 
     /// The name of a chat or of a peer.
@@ -106,14 +108,8 @@ struct Fields {
 }
 
 impl Fields {
-    fn args(&self) -> impl IntoLuaMulti {
-        let Self { id, chat, from, text, time, flags: [mine, bot, synced, late], missing, reply_to } = self;
-        let (from, nick) = (&from.key, &from.nick_shown);
-        (id, &**chat, from, nick, text, *time, *mine, *bot, *synced, *late, *missing, reply_to.as_ref())
-    }
-
     /// For `hand`.
-    fn args_behind(&self, handler: &Function) -> impl IntoLuaMulti {
+    fn args(&self, handler: &Function) -> impl IntoLuaMulti {
         let Self { id, chat, from, text, time, flags: [mine, bot, synced, late], missing, reply_to } = self;
         let (from, nick) = (&from.key, &from.nick_shown);
         (handler, id, &**chat, from, nick, text, *time, *mine, *bot, *synced, *late, *missing, reply_to.as_ref())
@@ -152,7 +148,7 @@ fn with_room<T>(lua: &Lua, api: &Api, text_bytes: usize, make: impl FnOnce() -> 
 /// A message as a script sees it.
 pub(in crate::script) fn message_table(lua: &Lua, api: &Api, message: &Message) -> mlua::Result<Table> {
     let makers = api.makers()?;
-    makers.message.call(makers.message(lua, api, message)?.args())
+    makers.hand.call(makers.message(lua, api, message)?.args(&makers.same))
 }
 
 /// Calls a handler with a message.
@@ -163,7 +159,7 @@ pub(in crate::script) fn call_with_message(
     message: &Message,
 ) -> mlua::Result<MultiValue> {
     let makers = api.makers()?;
-    makers.hand.call(makers.message(lua, api, message)?.args_behind(handler))
+    makers.hand.call(makers.message(lua, api, message)?.args(handler))
 }
 
 /// What a coroutine must run that is [resumed with a message](resume_with_message).
@@ -179,7 +175,7 @@ pub(in crate::script) fn resume_with_message(
     handler: &Function,
     message: &Message,
 ) -> mlua::Result<MultiValue> {
-    thread.resume(api.makers()?.message(lua, api, message)?.args_behind(handler))
+    thread.resume(api.makers()?.message(lua, api, message)?.args(handler))
 }
 
 /// A message on its way out, as a `send` filter sees it.
